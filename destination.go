@@ -1,0 +1,79 @@
+package gapless
+
+import "context"
+
+// Destination is an outside system that records are pushed to.
+type Destination interface {
+	// Open starts a session for one connector. A destination that has seen a
+	// higher epoch for this connector refuses with [ErrFenced]; otherwise it
+	// remembers this epoch durably, so that older sessions are refused from
+	// now on.
+	Open(ctx context.Context, connector string, epoch uint64) (Session, error)
+}
+
+// Session is one connector's way into a destination. The engine calls it from
+// one goroutine at a time. Once a newer epoch has opened a session, every
+// method but Close of an older one returns [ErrFenced].
+type Session interface {
+	// Status reads back what the destination holds of this connector.
+	Status(ctx context.Context) (Status, error)
+
+	// Push hands over a batch, in order, without waiting for durability. The
+	// destination keeps nothing of the batch after it returns. Rows that the
+	// destination refuses are named in the receipt; the others are accepted.
+	// An error means that none, some or all rows were accepted: the engine
+	// pushes the same batch again.
+	Push(ctx context.Context, b *Batch) (Receipt, error)
+
+	// Sync makes everything pushed so far durable, together with or followed
+	// by the checkpoints, never before it.
+	Sync(ctx context.Context, checkpoints []Checkpoint) (Receipt, error)
+
+	// Close ends the session. What was not synced may be lost.
+	Close() error
+}
+
+// Status is what a destination holds of one connector.
+type Status struct {
+	// ID identifies the store itself; a replaced one has another. Empty if the
+	// destination has no such notion.
+	ID string
+	// Incarnation changes whenever unsynced data may have been lost.
+	Incarnation string
+	// Holds reports whether the destination holds any record or checkpoint of
+	// this connector.
+	Holds bool
+	// Checkpoints that are synced, by partition id.
+	Checkpoints map[string]Checkpoint
+}
+
+// Receipt says what became of pushed rows.
+type Receipt struct {
+	// Serial is the destination's number of the last change accepted; 0 if it
+	// numbers none.
+	Serial uint64
+	// Rejected rows, by key; all others were accepted. A destination that
+	// finds out late may name rows of earlier batches.
+	Rejected []Rejection
+}
+
+// Enumerator is a session that can list what the destination holds.
+type Enumerator interface {
+	// Enumerate calls fn for every synced record of p in ascending order of
+	// key bytes. The slices are valid until fn returns. An error from fn ends
+	// the enumeration and is returned.
+	Enumerate(ctx context.Context, p Partition, fn func(key, version []byte) error) error
+}
+
+// Getter is a session that can read a record back.
+type Getter interface {
+	// Get returns the synced record of key, or [ErrNotFound].
+	Get(ctx context.Context, p Partition, key string) (Record, error)
+}
+
+// Searchable is a session that knows whether readers see what was pushed.
+type Searchable interface {
+	// Searchable reports whether everything up to serial is visible to
+	// readers.
+	Searchable(ctx context.Context, serial uint64) (bool, error)
+}

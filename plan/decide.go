@@ -111,8 +111,8 @@ func Rules() []Rule {
 // most careful one.
 //
 // Differences found by a verification are never forgotten and never delay
-// news: whichever rule fires carries their repair along, and P8 fires only
-// where there is nothing else to do.
+// news: whichever rule fires carries their repair along, and P8 repairs alone
+// only where there is nothing else to do.
 func Decide(f Facts) Decision {
 	d := Decision{Partition: f.Partition, Disagreement: f.disagree()}
 	rules := table()

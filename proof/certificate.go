@@ -116,7 +116,7 @@ func (c *Certificate) Seal(previous *Certificate) {
 	if previous != nil {
 		c.Seq, c.Previous = previous.Seq+1, previous.Hash
 	}
-	c.Started, c.Finished = c.Started.UTC(), c.Finished.UTC()
+	c.Started, c.Finished = c.Started.UTC().Round(0), c.Finished.UTC().Round(0)
 	c.Hash = c.digest()
 	c.ID = idOf(c.Hash)
 }

@@ -57,14 +57,16 @@ type Decision struct {
 // Text returns the decision as one line.
 func (d Decision) Text() string {
 	line := d.Partition + ": " + string(d.Mode)
-	switch {
-	case d.Mark != "":
+	if d.Mark != "" {
 		line += " behind " + quote(string(d.Mark))
-	case d.From != "" && d.From != d.To:
-		line += " from " + quote(string(d.From))
 	}
-	if d.To != "" {
-		line += " to " + quote(string(d.To))
+	switch {
+	case d.From != "" && d.From == d.To:
+		line += " at " + quote(string(d.To))
+	case d.From != "":
+		line += " from " + quote(string(d.From)) + " up to " + quote(string(d.To))
+	case d.To != "":
+		line += " up to " + quote(string(d.To))
 	}
 	if d.Keys {
 		line += ", all keys looked at"
@@ -73,7 +75,7 @@ func (d Decision) Text() string {
 		line += ", differences repaired"
 	}
 	line += " (" + d.Rule + ": " + d.Reason + ")"
-	if d.Disagreement {
+	if d.Disagreement && d.Rule != "P10" {
 		line += " [destination and state disagree on the checkpoint]"
 	}
 	return line

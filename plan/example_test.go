@@ -18,6 +18,6 @@ func ExampleDecide() {
 	facts.PositionExpired = true
 	fmt.Println(plan.Decide(facts).Text())
 	// Output:
-	// asset: incremental from "12" to "15" (P11: the source has moved since the checkpoint, on which destination and state agree)
-	// asset: full to "15" (P5: the source says that the checkpoint's position has expired or is unknown)
+	// asset: incremental from "12" up to "15" (P11: the source has moved since the checkpoint, on which destination and state agree)
+	// asset: full up to "15" (P5: the source says that the checkpoint's position has expired or is unknown)
 }

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+)
+
+// FileName is the configuration that [Load] looks for in a folder.
+const FileName = "gapless.yaml"
+
+// Config is one checked configuration.
+type Config struct {
+	// File is the path it was read from, and Dir that file's folder: paths in
+	// the configuration are relative to it.
+	File, Dir string
+	// State is the folder in which the project keeps what survives runs. It
+	// may not exist yet.
+	State string
+	Hub   Hub
+	// Connectors in the order of the file; names are unique.
+	Connectors []Connector
+}
+
+// ReconcileNever turns key enumerations off: deletes are then not noticed.
+const ReconcileNever time.Duration = -1
+
+// Hub configures the embedded destination.
+type Hub struct {
+	Search bool `option:"search" default:"true" help:"Keep a full-text index of what is synced."`
+}
+
+// Connector is one configured route from a source to a destination.
+type Connector struct {
+	// Name is made of lower case letters, digits and dashes.
+	Name string
+	// Line of the configuration that it starts at, counted from 1.
+	Line     int
+	From, To Endpoint
+	// Mapping holds the filter and the field mapping; its zero value passes
+	// everything as it is.
+	//MAPPING Mapping   mapping.Spec
+	Deletes Deletes
+	// Reconcile is the period of key enumerations of a source that cannot see
+	// deletes: 0 means with every run, [ReconcileNever] never.
+	Reconcile time.Duration
+	Sync      Sync
+	// Parallel is how many partitions are read at once, at least 1.
+	Parallel int
+	Batch    Batch
+	Retry    Retry
+}
+
+// Deletes is the guard of deletes: a run that would delete more than both
+// bounds of a partition stops instead.
+type Deletes struct {
+	MaxPercent float64 `option:"max_percent" default:"10" help:"Percentage of a partition's records that a run may delete unasked."`
+	MaxRecords int     `option:"max_records" default:"20" help:"Number of records of a partition that a run may always delete unasked."`
+}
+
+// Sync says how often pushed records are made durable during a run; whichever
+// bound is reached first. The end of a partition always is one.
+type Sync struct {
+	EveryRecords int           `option:"every_records" default:"500000" help:"Records between two syncs."`
+	Every        time.Duration `option:"every" default:"5s" help:"Time between two syncs."`
+}
+
+// Batch bounds what is handed on at once; whichever bound is reached first.
+type Batch struct {
+	Rows int              `option:"rows" default:"4096" help:"Changes in one batch."`
+	Size gapless.ByteSize `option:"size" default:"1MiB" help:"Bytes in one batch."`
+}
+
+// Retry bounds how often a recoverable failure is tried again within a run.
+type Retry struct {
+	Attempts int           `option:"attempts" default:"5" help:"Attempts altogether; 1 never tries again."`
+	MaxWait  time.Duration `option:"max_wait" default:"30s" help:"Longest wait between two attempts."`
+}
+
+// Endpoint is one side of a connector: a kind of the catalogue and the values
+// of its options, ready for [gapless.Opener]. Printing one hides secrets.
+type Endpoint struct {
+	Kind string
+	// Options by name, references resolved. Values are string, []any,
+	// map[string]any or nil.
+	Options map[string]any
+	// secret names the options whose values must not be shown.
+	secret map[string]bool
+}
+
+// String lists kind and options, secrets hidden.
+func (e Endpoint) String() string {
+	var b strings.Builder
+	b.WriteString(e.Kind)
+	for _, name := range slices.Sorted(maps.Keys(e.Options)) {
+		var value any = gapless.Secret("")
+		if !e.secret[name] {
+			value = e.Options[name]
+		}
+		fmt.Fprintf(&b, " %s=%v", name, value)
+	}
+	return b.String()
+}
+
+// GoString is String, so that no verb shows a secret.
+func (e Endpoint) GoString() string { return e.String() }
+
+// MarshalText is String, so that no encoder shows a secret.
+func (e Endpoint) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// LogValue is String, so that no log shows a secret.
+func (e Endpoint) LogValue() slog.Value { return slog.StringValue(e.String()) }
+
+// Env returns what the connector of a name may know about where it is opened.
+func (c *Config) Env(name string) gapless.Env {
+	return gapless.Env{Connector: name, Dir: c.Dir, State: c.State}
+}
+
+// Names returns the names of the connectors in the order of the file.
+func (c *Config) Names() []string {
+	names := make([]string, len(c.Connectors))
+	for i := range c.Connectors {
+		names[i] = c.Connectors[i].Name
+	}
+	return names
+}
+
+// Connector returns the connector of a name, or an error with
+// [gapless.CodeUnknownName] that suggests the closest.
+func (c *Config) Connector(name string) (Connector, error) {
+	for _, connector := range c.Connectors {
+		if connector.Name == name {
+			return connector, nil
+		}
+	}
+	e := gapless.Errorf(gapless.CodeUnknownName, name, "%s configures no connector of that name", c.File)
+	names := c.Names()
+	if fix := gapless.DidYouMean(name, names); fix != "" {
+		return Connector{}, e.WithHint("%s", fix)
+	}
+	return Connector{}, e.WithHint("it configures %s", strings.Join(names, ", "))
+}

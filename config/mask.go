@@ -1,0 +1,107 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gapless-sync/gapless"
+)
+
+const mask = "***"
+
+// words are the keys that may occur in a configuration, as far as masking
+// needs to know them.
+type words struct {
+	all    []string
+	secret []string
+}
+
+func wordsOf(connectors []gapless.Connector) words {
+	w := words{all: slices.Concat(topKeys, connectorKeys)}
+	for _, c := range connectors {
+		for _, o := range slices.Concat(sourceOptions(c), destinationOptions(c)) {
+			w.all = append(w.all, o.Name)
+			if o.Type == "secret" {
+				w.secret = append(w.secret, o.Name)
+			}
+		}
+	}
+	return w
+}
+
+var (
+	// looksSecret finds names of secrets that nobody declared.
+	looksSecret = regexp.MustCompile(`(?i)(pass(word|wd|phrase)?$|secret|token$|credential|api[-_]?key|private[-_]?key|bearer)`)
+	// keyInLine finds keys in a line that may not even be YAML.
+	keyInLine = regexp.MustCompile(`([\pL\pN_.-]+)(?:["']\s*:\s*|\s*:(?:\s+|$))`)
+	// userinfo finds a password in a URL.
+	userinfo = regexp.MustCompile(`(://[^/\s:@"']*:)[^/\s@"']+@`)
+	// reference is a secret's value that only says where the secret is.
+	reference = regexp.MustCompile(`^["']?(\$\{\w+\}|file:[^\s{}"']+)["']?\s*[,}]*\s*$`)
+)
+
+// declares reports whether a key is a declared secret or most likely a
+// misspelt one.
+func (w words) declares(key string) bool {
+	if slices.Contains(w.secret, key) {
+		return true
+	}
+	if slices.Contains(w.all, key) {
+		return false
+	}
+	meant := gapless.DidYouMean(key, w.all)
+	return slices.ContainsFunc(w.secret, func(s string) bool { return meant == gapless.DidYouMean(s, []string{s}) })
+}
+
+// mask hides the values of secrets, so that no excerpt shows one. It works on
+// text, because a line with a mistake has no syntax tree: rather too much is
+// hidden than too little. References such as ${TOKEN} and file:token are shown.
+func (w words) mask(lines []string) []string {
+	masked := make([]string, len(lines))
+	inside := -1 // indentation of the line whose secret goes on below it
+	for i, line := range lines {
+		indent := len(line) - len(strings.TrimLeft(line, " \t"))
+		blank := strings.TrimSpace(line) == ""
+		switch {
+		case inside >= 0 && blank:
+		case inside >= 0 && indent > inside:
+			line = line[:indent] + mask
+		default:
+			inside = -1
+			if from := w.secretIn(line, lines[i+1:]); from >= 0 {
+				inside = indent
+				line = line[:from] + strings.Repeat(mask, min(1, len(line)-from))
+			}
+		}
+		masked[i] = hideUserinfo(line)
+	}
+	return masked
+}
+
+// secretIn returns where the value of a secret begins in line, or -1.
+func (w words) secretIn(line string, below []string) int {
+	for _, m := range keyInLine.FindAllStringSubmatchIndex(line, -1) {
+		key, value := line[m[2]:m[3]], strings.TrimSpace(line[m[1]:])
+		declared := w.declares(key)
+		if !declared && !looksSecret.MatchString(key) || reference.MatchString(value) {
+			continue
+		}
+		if !declared && value == "" && opensBlock(below) {
+			continue // such as a connector named my-token
+		}
+		return m[1]
+	}
+	return -1
+}
+
+// opensBlock reports whether the first of lines that is not blank has a key.
+func opensBlock(lines []string) bool {
+	i := slices.IndexFunc(lines, func(line string) bool { return strings.TrimSpace(line) != "" })
+	return i >= 0 && keyInLine.MatchString(lines[i])
+}
+
+// hideUserinfo hides passwords in URLs.
+func hideUserinfo(text string) string {
+	return userinfo.ReplaceAllString(text, "${1}"+mask+"@")
+}

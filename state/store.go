@@ -158,7 +158,7 @@ type HeldError struct {
 
 // Error names the holder and the time.
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("%s is being run by %s until %s", e.Connector, e.Holder, e.Until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("being run by %s until %s", e.Holder, e.Until.UTC().Format(time.RFC3339))
 }
 
 // NewHeldError returns the error of [Leaser.Acquire] for a lease that another

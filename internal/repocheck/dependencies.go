@@ -1,0 +1,37 @@
+package repocheck
+
+// Dependency is one module that this one requires directly.
+type Dependency struct {
+	Module string
+	// Rooms are the packages whose code imports it; tests anywhere may. None
+	// means that only tests do.
+	Rooms []string
+	// Why it is taken rather than written or left out.
+	Why string
+}
+
+// Dependencies returns the reviewed list: go.mod requires exactly these.
+func Dependencies() []Dependency {
+	return []Dependency{
+		{"github.com/blevesearch/bleve/v2", []string{"hub"}, "full text with facets, highlighting and field queries"},
+		{"github.com/cockroachdb/pebble/v2", []string{"hub", "internal/bench"}, "apply unsynced, sync the log, snapshot: exactly pushed, synced and the synced view"},
+		{"github.com/expr-lang/expr", []string{"mapping"}, "filters whose types are checked when they are loaded, with bounded memory"},
+		{"github.com/goccy/go-yaml", []string{"config"}, "a YAML syntax tree that knows lines and columns"},
+		{"github.com/google/jsonschema-go", []string{"config"}, "the schema for editors"},
+		{"github.com/klauspost/compress", []string{"connectors/*"}, "zstd, and gzip three times as fast as the standard library's"},
+		{"github.com/lmittmann/tint", []string{"cli"}, "readable logs on a terminal"},
+		{"github.com/pressly/goose/v3", []string{"state/sqlite", "state/postgres"}, "migrations embedded as SQL"},
+		{"github.com/prometheus/client_golang", []string{"service"}, "metrics"},
+		{"github.com/spf13/cobra", []string{"cli"}, "commands, help and shell completion"},
+		{"github.com/tidwall/gjson", []string{"mapping", "delta", "hub", "connectors/*", "internal/bench"}, "validates and reads fields of raw bytes without decoding them"},
+		{"github.com/vbauerster/mpb/v8", []string{"cli"}, "progress bars"},
+		{"github.com/zeebo/xxh3", []string{"proof", "delta", "hub", "connectors/*"}, "digests and fingerprints at memory speed; not cryptographic"},
+		{"golang.org/x/sync", []string{"engine", "service", "cli", "hub"}, "errgroup"},
+		{"golang.org/x/time", []string{"httpx", "service"}, "rate limits"},
+		{"modernc.org/sqlite", []string{"state/sqlite"}, "one file an operator can open, without cgo"},
+		{"github.com/google/go-cmp", nil, "readable differences"},
+		{"github.com/rogpeppe/go-internal", nil, "whole-command tests as text archives"},
+		{"go.uber.org/goleak", nil, "no goroutine outlives its test"},
+		{"pgregory.net/rapid", nil, "property tests that shrink"},
+	}
+}

@@ -1,0 +1,258 @@
+package delta_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/delta"
+)
+
+func keyOf(i int) string { return fmt.Sprintf("key-%d", i) }
+
+// addAll adds the records from to to with content i+1.
+func addAll(tb testing.TB, c *delta.Comparison, from, to int) {
+	tb.Helper()
+	for i := from; i < to; i++ {
+		if _, err := c.Add([]byte(keyOf(i)), hashOf(keyOf(i)), uint64(i)+1, uint64(i)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// smallTable has n records and a label.
+func smallTable(tb testing.TB, n int) *memory {
+	tb.Helper()
+	c, out := delta.New(nil, &memory{}, 1<<20), &memory{}
+	addAll(tb, c, 0, n)
+	if err := errors.Join(c.Finish(scratch), c.WriteTable(out, []byte("label"))); err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+// use does with a table whatever can be done, and returns the first error.
+func use(file *memory, size int64, allowed int) error {
+	t, err := delta.OpenTable(file, size)
+	if err != nil {
+		return err
+	}
+	c := delta.New(t, &memory{}, allowed)
+	for i := range 3 {
+		if _, _, err := t.Lookup(hashOf(keyOf(i))); err != nil {
+			return err
+		}
+		if _, err := c.Add([]byte(keyOf(i)), hashOf(keyOf(i)), 9, 0); err != nil {
+			return err
+		}
+	}
+	if err := c.Finish(scratch); err != nil {
+		return err
+	}
+	if err := c.Absent(func([]byte) error { return nil }); err != nil {
+		return err
+	}
+	return c.WriteTable(io.Discard, nil)
+}
+
+func isDamage(err error) bool {
+	e, ok := errors.AsType[*gapless.Error](err)
+	return ok && (e.Code == gapless.CodeStoreDamaged && errors.Is(err, delta.ErrDamaged) || e.Code == gapless.CodeStoreVersion)
+}
+
+func TestEveryFlippedBitOfATableIsDetected(t *testing.T) {
+	t.Parallel()
+	good := smallTable(t, 100)
+	if err := use(good, int64(len(good.data)), 0); err != nil {
+		t.Fatal(err)
+	}
+	for at := range good.data {
+		for _, allowed := range []int{0, 1 << 20} {
+			bad := &memory{data: slices.Clone(good.data)}
+			bad.data[at] ^= 1 << (at % 8)
+			if err := use(bad, int64(len(bad.data)), allowed); !isDamage(err) {
+				t.Errorf("flipped bit in byte %d with %d bytes of memory: error %v", at, allowed, err)
+			}
+		}
+	}
+}
+
+func TestTruncatedTablesAreDetected(t *testing.T) {
+	t.Parallel()
+	good := smallTable(t, 100)
+	for n := range good.data {
+		if _, err := delta.OpenTable(&memory{data: good.data[:n]}, int64(n)); !isDamage(err) {
+			t.Errorf("%d bytes are left: error %v", n, err)
+		}
+		if _, err := delta.OpenTable(&memory{data: good.data[:n]}, int64(len(good.data))); !isDamage(err) {
+			t.Errorf("%d bytes are left, but more were promised: error %v", n, err)
+		}
+	}
+	if _, err := delta.OpenTable(&memory{data: append(good.data, 0)}, int64(len(good.data)+1)); !isDamage(err) {
+		t.Errorf("one byte too many: error %v", err)
+	}
+}
+
+func TestNewerTablesAreRefused(t *testing.T) {
+	t.Parallel()
+	file := smallTable(t, 1)
+	file.data[7], file.data[len(file.data)-1] = 2, 2
+	_, err := file.table()
+	if e, ok := errors.AsType[*gapless.Error](err); !ok || e.Code != gapless.CodeStoreVersion {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestEveryFlippedBitOfALogIsDetected(t *testing.T) {
+	t.Parallel()
+	log := &memory{}
+	c := delta.New(nil, log, 1<<20)
+	addAll(t, c, 0, 10)
+	size, err := c.Flush()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range log.data {
+		log.data[at] ^= 1 << (at % 8)
+		if _, err := delta.Resume(log, size, 0); !isDamage(err) {
+			t.Errorf("flipped bit in byte %d: error %v", at, err)
+		}
+		log.data[at] ^= 1 << (at % 8)
+		if _, err := delta.Resume(&memory{data: log.data[:at]}, size, 0); !isDamage(err) {
+			t.Errorf("%d bytes are left: error %v", at, err)
+		}
+	}
+	if _, err := delta.Resume(log, size, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDamagedScratchSpaceIsDetected(t *testing.T) {
+	t.Parallel()
+	c, runs := delta.New(nil, &memory{}, 1000), &memory{}
+	addAll(t, c, 0, 100)
+	if err := c.Finish(func() (delta.File, error) { return runs, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(runs.data) == 0 {
+		t.Fatal("sorted without scratch space")
+	}
+	for at := range runs.data {
+		runs.data[at] ^= 1 << (at % 8)
+		if err := c.WriteTable(io.Discard, nil); !isDamage(err) {
+			t.Errorf("flipped bit in byte %d: error %v", at, err)
+		}
+		runs.data[at] ^= 1 << (at % 8)
+	}
+	if err := c.WriteTable(io.Discard, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBoastfulFootersAllocateLittle(t *testing.T) {
+	good := smallTable(t, 3)
+	footer := len(good.data) - 36
+	for _, n := range []uint64{1 << 20, 1 << 40, math.MaxInt64, math.MaxUint64} {
+		for field := range 3 {
+			bad := &memory{data: slices.Clone(good.data)}
+			binary.LittleEndian.PutUint64(bad.data[footer+8*field:], n)
+			reseal(bad.data)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := bad.table()
+			runtime.ReadMemStats(&after)
+			if used := after.TotalAlloc - before.TotalAlloc; !isDamage(err) || used > 1<<20 {
+				t.Errorf("field %d is %d: %d bytes allocated, error %v", field, n, used, err)
+			}
+		}
+	}
+}
+
+// reseal makes the checksums of a table right, as far as it can be understood.
+func reseal(data []byte) {
+	const footerBytes = 36
+	end := uint64(len(data)) - footerBytes
+	footer := data[end:]
+	records, indexAt := binary.LittleEndian.Uint64(footer), binary.LittleEndian.Uint64(footer[8:])
+	if indexAt > end {
+		return
+	}
+	table := crc32.MakeTable(crc32.Castagnoli)
+	put := func(at uint64, p []byte) { binary.LittleEndian.PutUint32(data[at:], crc32.Checksum(p, table)) }
+	put(end+24, slices.Clone(data[indexAt:end+24]))
+	for at := indexAt; at+24 <= end && records > 0; at += 24 {
+		from, to := binary.LittleEndian.Uint64(data[at+16:]), indexAt
+		if records > 64 && at+48 <= end {
+			to = binary.LittleEndian.Uint64(data[at+40:])
+		}
+		rows := min(records, 64)
+		keys := from + rows*24 + 4
+		if from > indexAt || to > indexAt || keys+4 > to {
+			return
+		}
+		put(keys-4, data[from:keys-4])
+		put(to-4, data[keys:to-4])
+		records -= rows
+	}
+}
+
+func FuzzOpenTable(f *testing.F) {
+	for _, n := range []int{0, 1, 64, 65, 130} {
+		f.Add(smallTable(f, n).data, false)
+		f.Add(smallTable(f, n).data, true)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, sealed bool) {
+		data = slices.Clone(data)
+		if sealed && len(data) >= 44 {
+			reseal(data)
+		}
+		for _, allowed := range []int{0, 1 << 20} {
+			if err := use(&memory{data: data}, int64(len(data)), allowed); err != nil && !isDamage(err) {
+				t.Errorf("error %v", err)
+			}
+		}
+	})
+}
+
+func FuzzResume(f *testing.F) {
+	log := &memory{}
+	c := delta.New(nil, log, 0)
+	addAll(f, c, 0, 3)
+	c.Distrust(hashOf(keyOf(1)))
+	if _, err := c.Flush(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(log.data, false)
+	f.Add(log.data, true)
+	f.Fuzz(func(t *testing.T, data []byte, sealed bool) {
+		data = slices.Clone(data)
+		if sealed && len(data) > 16 {
+			binary.LittleEndian.PutUint32(data[8:], uint32(len(data)-16))
+			binary.LittleEndian.PutUint32(data[12:], crc32.Checksum(data[16:], crc32.MakeTable(crc32.Castagnoli)))
+		}
+		for _, allowed := range []int{0, 1 << 20} {
+			c, err := delta.Resume(&memory{data: data}, int64(len(data)), allowed)
+			if err != nil {
+				if !isDamage(err) {
+					t.Errorf("error %v", err)
+				}
+				continue
+			}
+			var out bytes.Buffer
+			if err := errors.Join(c.Finish(scratch), c.WriteTable(&out, nil)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := delta.OpenTable(bytes.NewReader(out.Bytes()), int64(out.Len())); err != nil {
+				t.Errorf("what was resumed cannot be opened: %v", err)
+			}
+		}
+	})
+}

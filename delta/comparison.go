@@ -11,14 +11,14 @@ import (
 type Verdict uint8
 
 const (
-	// Created: the key was not there last time.
+	// Created means that the key was not there last time.
 	Created Verdict = iota
-	// Updated: the key was there with another content.
+	// Updated means that the key was there with another content.
 	Updated
-	// Unchanged: the key was there with the same content.
+	// Unchanged means that the key was there with the same content.
 	Unchanged
-	// Repeated: the key stood before in this enumeration. Add sees that of
-	// keys in the base table only; [Comparison.Repeated] names them all.
+	// Repeated means that the key stood before in this enumeration. Add sees
+	// that of keys in the base table only; [Comparison.Repeated] names them all.
 	Repeated
 )
 
@@ -57,8 +57,9 @@ type Comparison struct {
 	loaded bool
 	block  []byte
 	// seen has a bit for each record of the base table, a word for a block.
-	seen   []uint64
-	totals Totals
+	seen    []uint64
+	doubted map[gapless.Hash128]struct{}
+	totals  Totals
 
 	// Since Finish: the log in order, the run or the runs it was sorted into,
 	// and what was distrusted since.
@@ -136,7 +137,7 @@ func (c *Comparison) Add(key []byte, kh gapless.Hash128, content, line uint64) (
 		c.totals.Repeated++
 		e.kind = kindAgain
 		return Repeated, c.note(&e)
-	case before == e.content:
+	case before == e.content && !c.isDoubted(kh):
 		c.totals.Unchanged++
 		return Unchanged, nil
 	}

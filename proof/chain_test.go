@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"time"
 
@@ -149,7 +150,7 @@ func (b *books) enumerate(t *rapid.T, mode string) {
 // that changes it.
 func mutations(v reflect.Value, path string) map[string]func(*rapid.T) {
 	found := map[string]func(*rapid.T){}
-	if at, ok := v.Addr().Interface().(*time.Time); ok {
+	if at, ok := reflect.TypeAssert[*time.Time](v.Addr()); ok {
 		return map[string]func(*rapid.T){
 			path: func(t *rapid.T) { *at = at.Add(time.Duration(rapid.Int64Min(1).Draw(t, "later"))) },
 		}
@@ -157,9 +158,7 @@ func mutations(v reflect.Value, path string) map[string]func(*rapid.T) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			for name, change := range mutations(v.Field(i), path+"."+v.Type().Field(i).Name) {
-				found[name] = change
-			}
+			maps.Copy(found, mutations(v.Field(i), path+"."+v.Type().Field(i).Name))
 		}
 	case reflect.String:
 		found[path] = func(t *rapid.T) {

@@ -57,6 +57,11 @@ func TestSealingAgainIsDetected(t *testing.T) {
 	if r := b.check(); kinds(r.Gaps) != proof.GapChain {
 		t.Errorf("gaps: %s", r.Text())
 	}
+	b.list = b.list[:2]
+	b.list[1].Seal(&proof.Certificate{Seq: 4, Hash: b.list[0].Hash})
+	if r := b.check(); kinds(r.Gaps) != proof.GapChain {
+		t.Errorf("gaps of a number left out: %s", r.Text())
+	}
 }
 
 func TestLostAndExchangedCertificatesAreDetected(t *testing.T) {

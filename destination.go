@@ -7,13 +7,16 @@ type Destination interface {
 	// Open starts a session for one connector. A destination that has seen a
 	// higher epoch for this connector refuses with [ErrFenced]; otherwise it
 	// remembers this epoch durably, so that older sessions are refused from
-	// now on.
+	// now on. Epoch 0 opens a session for reading only: it fences nobody, and
+	// its Push and Sync return [ErrFenced].
 	Open(ctx context.Context, connector string, epoch uint64) (Session, error)
 }
 
 // Session is one connector's way into a destination. The engine calls it from
 // one goroutine at a time. Once a newer epoch has opened a session, every
-// method but Close of an older one returns [ErrFenced].
+// method but Close of an older one returns [ErrFenced]. If the destination
+// loses unsynced data while the session is open, Push and Sync return
+// [ErrIncarnation] from then on.
 type Session interface {
 	// Status reads back what the destination holds of this connector.
 	Status(ctx context.Context) (Status, error)

@@ -9,6 +9,6 @@
 // A connector author implements [Source] (two methods) or [Destination] (one
 // method that opens a [Session] of four). Everything more is an optional
 // interface of one method that the engine finds by assertion: [Partitioner],
-// [Positioner], [ChangeReader], [KeyReader], [Fetcher], [Resumer] for sources;
+// [Positioner], [ChangeReader], [KeyReader], [Fetcher], [Resumer], [Estimator] for sources;
 // [Enumerator], [Getter], [Searchable] for sessions.
 package gapless

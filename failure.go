@@ -100,14 +100,23 @@ func wrap(f Failure) error {
 	return &f
 }
 
-// KindOf returns the class of err. Cancellation is recoverable; whatever is
+// KindOf returns the class of err: its own, or the one that follows from the
+// exit code of its [Code]. Cancellation is recoverable; whatever is
 // unclassified is unrecoverable.
 func KindOf(err error) Kind {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return f.Kind
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, ErrInterrupted) || errors.Is(err, ErrFenced) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrInterrupted) || errors.Is(err, ErrFenced) || errors.Is(err, ErrIncarnation) {
 		return KindRecoverable
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		switch codes[e.Code].Exit {
+		case ExitGuard, ExitRecoverable:
+			return KindRecoverable
+		case ExitUsage:
+			return KindMisconfigured
+		}
 	}
 	return KindUnrecoverable
 }
@@ -116,6 +125,9 @@ func KindOf(err error) Kind {
 var (
 	// ErrFenced: a newer epoch has taken over; this runner must stop.
 	ErrFenced = errors.New("fenced: a newer runner has taken over this connector")
+	// ErrIncarnation: the destination restarted and may have lost what was not
+	// synced; the run ends and the next one pushes it again.
+	ErrIncarnation = errors.New("the destination restarted during the run")
 	// ErrNotFound: no such record, run, plan or certificate.
 	ErrNotFound = errors.New("not found")
 	// ErrInterrupted is the cancel cause of an orderly stop.

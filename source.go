@@ -1,6 +1,11 @@
 package gapless
 
-import "context"
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+)
 
 // ChangeModel says how much of what happened a source can tell.
 type ChangeModel string
@@ -105,6 +110,14 @@ type Resumer interface {
 	CanResume(ctx context.Context, p Partition, after Mark, started Position) (bool, error)
 }
 
+// Estimator is a source that can guess how much there is to read, for
+// progress.
+type Estimator interface {
+	// Estimate returns the number of records and of bytes of p that a full
+	// enumeration would read; -1 for what is not known. It is cheap.
+	Estimate(ctx context.Context, p Partition) (records, bytes int64, err error)
+}
+
 // Closer is a source or destination that holds resources.
 type Closer interface {
 	// Close releases them; it is called once, after the last other call.
@@ -157,21 +170,31 @@ func (o *Output) Delete(key string) error {
 // Key emits that a record exists, in [KeyReader.ReadKeys]. version is empty if
 // keys are all that is known.
 func (o *Output) Key(key, version string) error {
-	return o.Change(Change{Record: Record{Key: key, Version: version}})
+	o.batch.Append(Change{Record: Record{Key: key, Version: version}})
+	return o.FlushIfFull()
 }
 
-// Change emits a change.
+// Change emits a change. Data that is not one JSON object is rejected; sources
+// that fill [Output.Batch] themselves see to that on their own.
 func (o *Output) Change(c Change) error {
+	if c.Op != OpDelete && !isObject(c.Data) {
+		return o.Reject(Rejection{Key: c.Key, Origin: o.batch.Origin, Line: c.Line, Raw: c.Data, Err: errNotObject})
+	}
 	o.batch.Append(c)
 	return o.FlushIfFull()
+}
+
+var errNotObject = errors.New("data is not one JSON object")
+
+func isObject(data []byte) bool {
+	trimmed := bytes.TrimLeft(data, " \t\r\n")
+	return len(trimmed) > 0 && trimmed[0] == '{' && json.Valid(data)
 }
 
 // Reject reports a record that exists but cannot be delivered. The run goes
 // on; the record becomes a dead letter.
 func (o *Output) Reject(r Rejection) error {
-	if len(r.Raw) > MaxRejectBytes {
-		r.Raw = r.Raw[:MaxRejectBytes]
-	}
+	r.Raw = bytes.Clone(r.Raw[:min(len(r.Raw), MaxRejectBytes)])
 	o.batch.Rejects = append(o.batch.Rejects, r)
 	if len(o.batch.Rejects) >= o.rows {
 		return o.Flush()

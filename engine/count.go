@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/plan"
+)
+
+// count reads what the plan's decisions would read and counts what would
+// change. Nothing is pushed or stored.
+func (e *Engine) count(ctx context.Context, session gapless.Session, s *survey, p *plan.Plan) error {
+	r := &run{Engine: e, survey: s, plan: *p, reading: ctx, started: e.Now(), session: session, lease: &lease{}}
+	for i := range s.partitions {
+		c, err := r.countPartition(ctx, &s.partitions[i], p.Decisions[i])
+		if err != nil {
+			return fmt.Errorf("count %s: %w", p.Decisions[i].Partition, err)
+		}
+		p.Changes = append(p.Changes, c)
+		if code, reason := Guarded(e.Settings, c, c.Creates+c.Updates+c.Unchanged); code != 0 && p.Decisions[i].Sweep {
+			p.Approvals = append(p.Approvals, plan.Approval{Partition: c.Partition, Reason: reason})
+		}
+	}
+	return nil
+}
+
+func (r *run) countPartition(ctx context.Context, s *surveyed, d plan.Decision) (plan.Count, error) {
+	c := plan.Count{Partition: s.partition.ID}
+	if d.Mode == plan.ModeNothing {
+		c.Known = true
+		return c, nil
+	}
+	if d.Mode == plan.ModeRepair || d.Mode == plan.ModeResume || d.Keys {
+		return c, nil
+	}
+	t := &task{run: r, surveyed: *s, decision: d, base: r.baselines.of(s.partition.ID), dry: true}
+	t.books = newBooks(t)
+	c, err := t.dryRun(ctx)
+	return c, errors.Join(err, t.base.close())
+}
+
+func (t *task) dryRun(ctx context.Context) (plan.Count, error) {
+	if err := t.begin(ctx); err != nil {
+		return plan.Count{}, err
+	}
+	if err := t.readAndPush(ctx); err != nil {
+		return plan.Count{}, err
+	}
+	if t.compare == nil {
+		n := t.books.counts
+		return plan.Count{Partition: t.partition.ID, Known: true, Updates: n.Created + n.Updated, Deletes: n.Deleted}, nil
+	}
+	if err := t.endEnumeration(); err != nil {
+		return plan.Count{}, err
+	}
+	return t.countAbsent()
+}

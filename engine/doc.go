@@ -1,0 +1,18 @@
+// Package engine performs one run: plan, read, map, compare, push, sync,
+// certify, checkpoint. It meets connectors only as interfaces of the SDK.
+//
+// The order of the durable steps of a partition is what keeps it gapless:
+//
+//  1. The source's position is taken before anything is read.
+//  2. Dead letters are stored before a checkpoint passes their records.
+//  3. What the comparison has seen is on disk before the record is pushed.
+//  4. The destination syncs data and checkpoint, data first.
+//  5. The next fingerprints take the place of the old ones.
+//  6. State remembers the checkpoint together with its certificate.
+//
+// Killed between any two of them, the next run finds out by comparing the two
+// checkpoints and the label of the fingerprints, and does more work, never
+// less.
+//
+// No configuration file, no terminal and no protocol is known here.
+package engine

@@ -1,0 +1,255 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/mapping"
+)
+
+func TestRunsStayInStep(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model)
+			w.fill(20)
+			first := w.mustRun()
+			if first.Counts.Read != 20 || first.Counts.Created != 20 || first.Counts.Synced != 20 {
+				t.Errorf("first run: %+v", first.Counts)
+			}
+			w.source.Put("r", "k0003", `{"n":"new"}`)
+			w.source.Put("r", "k0100", `{}`)
+			w.source.Remove("r", "k0007")
+			second := w.mustRun()
+			if got := second.Counts.Changed(); got != 3 {
+				t.Errorf("second run changed %d records, want 3: %+v", got, second.Counts)
+			}
+			third := w.mustRun()
+			if got := third.Counts.Changed(); got != 0 {
+				t.Errorf("third run changed %d records, want none: %+v", got, third.Counts)
+			}
+			rules := []string{first.Partitions[0].Rule, second.Partitions[0].Rule}
+			want := map[gapless.ChangeModel][]string{
+				gapless.ModelFull: {"P1", "P7"}, gapless.ModelModified: {"P1", "P11"}, gapless.ModelLog: {"P1", "P11"},
+			}[model]
+			if diff := cmp.Diff(want, rules); diff != "" {
+				t.Errorf("rules (-want +got):\n%s", diff)
+			}
+			if first.Partitions[0].Certificate == "" || third.Partitions[0].Certificate == "" {
+				t.Error("a partition has no certificate")
+			}
+		})
+	}
+}
+
+func TestGuardStopsMassDeletesUntilApproved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.settings.GuardRecords, w.settings.GuardPercent = 5, 10
+	w.fill(40)
+	w.mustRun()
+	for _, k := range []string{"k0000", "k0001", "k0002", "k0003", "k0004", "k0005"} {
+		w.source.Remove("r", k)
+	}
+	s, err := w.run(engine.RunOptions{})
+	if gapless.ExitCode(err) != gapless.ExitGuard {
+		t.Fatalf("exit %d, want 7: %v", gapless.ExitCode(err), err)
+	}
+	if n := len(w.dest.Records(connector, "r")); n != 40 {
+		t.Fatalf("%d records left, want all 40", n)
+	}
+	e, store := w.open()
+	p, err := e.Plan(t.Context(), engine.PlanOptions{Count: true})
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if p.ID != s.Plan || len(p.Approvals) != 1 || p.Changes[0].Deletes != 6 {
+		t.Fatalf("plan %s (%+v), the run proposed %s", p.ID, p.Changes, s.Plan)
+	}
+	w.source.Remove("r", "k0006") // the world moves on: the approval covers six deletes, not seven
+	if s, err = w.run(engine.RunOptions{Approve: p.ID}); gapless.ExitCode(err) != gapless.ExitGuard || s.Code != gapless.CodeApproval.String() {
+		t.Fatalf("stale approval: exit %d, code %s: %v", gapless.ExitCode(err), s.Code, err)
+	}
+	if _, err = w.run(engine.RunOptions{Approve: s.Plan}); err != nil {
+		t.Fatal(err)
+	}
+	w.inStep()
+}
+
+func TestEmptyEnumerationIsAStop(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		w := newWorld(t, model)
+		w.fill(3) // fewer than the guard would ever mind
+		w.mustRun()
+		for k := range w.source.Records("r") {
+			w.source.Remove("r", k)
+		}
+		_, err := w.run(engine.RunOptions{Full: true})
+		e, ok := errors.AsType[*gapless.Error](err)
+		if !ok || e.Code != gapless.CodeEmptySource {
+			t.Errorf("%s: %v", model, err)
+		}
+		if n := len(w.dest.Records(connector, "r")); n != 3 {
+			t.Errorf("%s: %d records left, want 3", model, n)
+		}
+	}
+}
+
+func TestRefusedRecordsBecomeDeadLettersAndComeBack(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model)
+			w.fill(7)
+			w.source.Put("r", "bad", `{"x":"refuse"}`)
+			_, err := w.run(engine.RunOptions{})
+			if got := gapless.ExitCode(err); got != 55 {
+				t.Fatalf("exit %d, want 55: %v", got, err)
+			}
+			letters := w.letters()
+			if len(letters) != 1 || letters[0].Key != "bad" || !strings.Contains(letters[0].Reason, "refused on request") {
+				t.Fatalf("letters: %+v", letters)
+			}
+			// Nothing has changed at the source; a retry reads the record again.
+			e, store := w.open()
+			_, err = e.Redrive(t.Context(), []string{letters[0].ID}, engine.RunOptions{})
+			if got := gapless.ExitCode(errors.Join(err, store.Close())); got != 55 {
+				t.Fatalf("retry: exit %d, want 55: %v", got, err)
+			}
+			w.source.Put("r", "bad", `{"x":"mended"}`)
+			w.mustRun()
+			if model != gapless.ModelFull {
+				e, store = w.open()
+				_, err = e.Redrive(t.Context(), []string{letters[0].ID}, engine.RunOptions{})
+				if err := errors.Join(err, store.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if left := w.letters(); len(left) != 0 {
+				t.Errorf("letters left: %+v", left)
+			}
+		})
+	}
+}
+
+func TestInterruptedFullRunResumes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.fill(60)
+	w.source.MarkEvery(4)
+	stop := make(chan struct{})
+	w.source.Faults.Set(func(call string, nth, _ int) error {
+		if call == "read" && nth == 40 {
+			close(stop)
+		}
+		return nil
+	})
+	w.settings.SyncRecords = 4
+	s, err := w.run(engine.RunOptions{Stop: stop})
+	if !errors.Is(err, gapless.ErrInterrupted) || s.Exit != gapless.ExitInterrupted {
+		t.Fatalf("exit %d: %v", s.Exit, err)
+	}
+	if c := w.dest.Checkpoint(connector, "r"); c.Mark == "" || c.Position != "" {
+		t.Fatalf("checkpoint %+v, want a mark and no position", c)
+	}
+	w.source.Faults.Set(nil)
+	w.source.Put("r", "k0001", `{"changed":"behind the mark"}`)
+	w.source.Remove("r", "k0002")
+	resumed, err := w.run(engine.RunOptions{})
+	if err != nil || resumed.Partitions[0].Rule != "P4" {
+		t.Fatalf("rule %s: %v", resumed.Partitions[0].Rule, err)
+	}
+	if resumed.Counts.Read >= 60 {
+		t.Errorf("resumed run read %d records again", resumed.Counts.Read)
+	}
+	w.mustRun() // what changed behind the mark comes from the log
+}
+
+func TestLateAndBackdatedRecordsAreFoundByKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelModified)
+	w.fill(10)
+	w.mustRun()
+	w.source.Slip("r", "k0100", `{"late":true}`) // not in the change log
+	w.source.Slip("r", "k0003", `{"late":true}`)
+	w.source.Remove("r", "k0004")
+	w.mustRun()
+}
+
+func TestMappingAndFilterKeepTheDestinationInScope(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model)
+			program, err := mapping.Compile(mapping.Spec{Filter: "n < 5"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.mapping = program
+			w.fill(10)
+			if _, err := w.run(engine.RunOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(w.dest.Records(connector, "r")); n != 5 {
+				t.Fatalf("%d records, want 5", n)
+			}
+			w.source.Put("r", "k0001", `{"n":50}`) // leaves the filter
+			w.source.Put("r", "k0008", `{"n":0}`)  // enters it
+			if _, err := w.run(engine.RunOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			got := w.dest.Records(connector, "r")
+			if _, left := got["k0001"]; left || got["k0008"] != `{"n":0}` || len(got) != 5 {
+				t.Errorf("records: %v", got)
+			}
+			w.mapping = nil // another mapping: everything is read again
+			s := w.mustRun()
+			if s.Partitions[0].Rule != "P6" {
+				t.Errorf("rule %s, want P6", s.Partitions[0].Rule)
+			}
+		})
+	}
+}
+
+func TestSecondRunnerIsRefusedAndFencedRunnerStops(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.fill(30)
+	w.source.Faults.Set(func(call string, nth, _ int) error {
+		if call != "read" || nth != 10 {
+			return nil
+		}
+		e, store := w.open()
+		if _, err := e.Run(context.Background(), engine.RunOptions{}); !isCode(err, gapless.CodeLeaseHeld) {
+			t.Errorf("second runner: %v", err)
+		}
+		// The first runner is taken for dead and another takes over.
+		session, err := w.dest.Open(context.Background(), connector, 1<<62)
+		if err := errors.Join(err, session.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+		return nil
+	})
+	_, err := w.run(engine.RunOptions{})
+	if !errors.Is(err, gapless.ErrFenced) {
+		t.Fatalf("fenced runner: %v", err)
+	}
+	if c := w.dest.Checkpoint(connector, "r"); c.Position != "" {
+		t.Errorf("fenced runner left checkpoint %+v", c)
+	}
+}
+
+func isCode(err error, code gapless.Code) bool {
+	e, ok := errors.AsType[*gapless.Error](err)
+	return ok && e.Code == code
+}

@@ -1,0 +1,220 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/state"
+)
+
+// survey is what is known before anything is read: the source's description
+// and the facts about each of its partitions.
+type survey struct {
+	description gapless.Description
+	// fingerprint of filter, mapping, key and schema.
+	fingerprint string
+	status      gapless.Status
+	partitions  []surveyed
+	// vanished partitions are known to state but no longer to the source.
+	vanished []string
+}
+
+type surveyed struct {
+	partition gapless.Partition
+	known     state.Partition
+	facts     plan.Facts
+}
+
+// survey gathers the facts. The session may be read-only.
+func (e *Engine) survey(ctx context.Context, session gapless.Session, full bool) (*survey, error) {
+	s := &survey{}
+	var err error
+	if s.description, err = e.Source.Describe(ctx); err != nil {
+		return nil, fmt.Errorf("describe source: %w", err)
+	}
+	if s.status, err = session.Status(ctx); err != nil {
+		return nil, fmt.Errorf("read back destination: %w", err)
+	}
+	s.fingerprint = fingerprintOf(s.description, e.Mapping.Fingerprint())
+	partitions, err := e.partitions(ctx, s.description)
+	if err != nil {
+		return nil, err
+	}
+	known, err := e.Store.Partitions(ctx, e.Connector)
+	if err != nil {
+		return nil, fmt.Errorf("read state: %w", err)
+	}
+	byID := make(map[string]state.Partition, len(known))
+	for _, k := range known {
+		byID[k.ID] = k
+		if !slices.ContainsFunc(partitions, func(p gapless.Partition) bool { return p.ID == k.ID }) {
+			s.vanished = append(s.vanished, k.ID)
+		}
+	}
+	for _, p := range partitions {
+		item := surveyed{partition: p, known: byID[p.ID]}
+		if item.facts, err = e.facts(ctx, s, p, item.known); err != nil {
+			return nil, fmt.Errorf("partition %s: %w", p.ID, err)
+		}
+		item.facts.Forced = full
+		s.partitions = append(s.partitions, item)
+	}
+	return s, nil
+}
+
+// partitions lists what the source has now; without [gapless.Partitioner] it
+// is one partition per collection.
+func (e *Engine) partitions(ctx context.Context, d gapless.Description) ([]gapless.Partition, error) {
+	lister, ok := e.Source.(gapless.Partitioner)
+	if !ok {
+		var list []gapless.Partition
+		for _, c := range d.Collections {
+			list = append(list, gapless.Partition{ID: c, Collection: c})
+		}
+		return list, nil
+	}
+	list, err := lister.Partitions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list partitions: %w", err)
+	}
+	seen := map[string]bool{}
+	for _, p := range list {
+		if p.ID == "" || seen[p.ID] {
+			return nil, gapless.Unrecoverable(fmt.Errorf("source lists partition %q twice or without a name", p.ID))
+		}
+		seen[p.ID] = true
+	}
+	return list, nil
+}
+
+func fingerprintOf(d gapless.Description, mapping string) string {
+	sum := sha256.Sum256([]byte(string(d.Model) + "\x00" + d.Schema + "\x00" + mapping))
+	return hex.EncodeToString(sum[:8])
+}
+
+func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, known state.Partition) (plan.Facts, error) {
+	f := plan.Facts{
+		Partition:        p.ID,
+		Model:            s.description.Model,
+		DestinationNew:   known.ID == "",
+		DestinationEmpty: !s.status.Holds,
+		Destination:      s.status.Checkpoints[p.ID],
+		State:            known.Checkpoint,
+		LastOutcome:      known.Outcome,
+		FullUnfinished:   known.Unfinished,
+		Differences:      len(known.Repair),
+	}
+	f.DestinationReplaced = known.DestinationID != "" && s.status.ID != "" && known.DestinationID != s.status.ID
+	f.FingerprintChanged = known.ID != "" && known.Fingerprint != s.fingerprint
+	_, f.CanFetch = e.Source.(gapless.Fetcher)
+	_, f.CanReadKeys = e.Source.(gapless.KeyReader)
+	if positioner, ok := e.Source.(gapless.Positioner); ok {
+		position, err := positioner.Position(ctx, p)
+		if err != nil {
+			return f, fmt.Errorf("take position: %w", err)
+		}
+		f.SourcePosition = position
+	}
+	if f.Model == gapless.ModelModified && e.Settings.Reconcile >= 0 {
+		f.ReconcileDue = e.Now().Sub(known.Reconciled) >= e.Settings.Reconcile
+	}
+	if f.Model == gapless.ModelFull {
+		if err := e.baselineFacts(&f, known); err != nil {
+			return f, err
+		}
+	}
+	return f, e.resumeFacts(ctx, &f, p, known)
+}
+
+// baselineFacts finds out whether the fingerprints belong to the destination's
+// checkpoint. A run killed after its last sync left state one step behind:
+// fingerprints labelled with exactly the destination's checkpoint prove that
+// this step was taken.
+func (e *Engine) baselineFacts(f *plan.Facts, known state.Partition) error {
+	b := e.baselines.of(f.Partition)
+	valid, err := b.open(f.Destination)
+	if err != nil {
+		return gapless.Errorf(gapless.CodeStoreDamaged, e.Connector, "check fingerprints of %s: %w", f.Partition, err).
+			WithHint("move the file away and run again: the next run is full")
+	}
+	f.BaselineValid = valid
+	if valid && f.Destination.Run == known.LastRun && f.Destination.Seq > f.State.Seq {
+		f.State, f.FullUnfinished = f.Destination, false
+	}
+	return b.close()
+}
+
+func (e *Engine) resumeFacts(ctx context.Context, f *plan.Facts, p gapless.Partition, known state.Partition) error {
+	d := f.Destination
+	if d.Mark != "" && d.Same(known.Checkpoint) && len(known.Progress) > 0 {
+		f.ProgressIntact = f.Model != gapless.ModelFull || e.baselines.of(p.ID).canResume(known.LogSize)
+		if resumer, ok := e.Source.(gapless.Resumer); ok && f.ProgressIntact {
+			honoured, err := resumer.CanResume(ctx, p, d.Mark, d.Target)
+			if err != nil {
+				return fmt.Errorf("ask source whether it can resume: %w", err)
+			}
+			f.ProgressHonoured = honoured
+		}
+	}
+	checker, ok := e.Source.(gapless.PositionChecker)
+	if start := f.Start(); ok && start != "" {
+		err := checker.CheckPosition(ctx, p, start)
+		if err != nil && gapless.KindOf(err) != gapless.KindExpired {
+			return fmt.Errorf("check position: %w", err)
+		}
+		f.PositionExpired = err != nil
+	}
+	return nil
+}
+
+// PlanOptions say what to plan for.
+type PlanOptions struct {
+	// Full plans a full run of every partition.
+	Full bool
+	// Count reads as much of the source as is needed to count creates, updates
+	// and deletes where a comparison decides.
+	Count bool
+}
+
+// Plan says what a run would do now, and why. Nothing is written but the plan
+// itself, which can be approved by its id.
+func (e *Engine) Plan(ctx context.Context, o PlanOptions) (plan.Plan, error) {
+	session, err := e.Destination.Open(ctx, e.Connector, 0)
+	if err != nil {
+		return plan.Plan{}, fmt.Errorf("open destination: %w", err)
+	}
+	p, err := e.planWith(ctx, session, o)
+	return p, errors.Join(err, session.Close())
+}
+
+func (e *Engine) planWith(ctx context.Context, session gapless.Session, o PlanOptions) (plan.Plan, error) {
+	s, err := e.survey(ctx, session, o.Full)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p := e.decide(s)
+	if o.Count {
+		if err := e.count(ctx, session, s, &p); err != nil {
+			return p, err
+		}
+	}
+	p.Seal()
+	if err := e.Store.SavePlan(ctx, p); err != nil {
+		return p, fmt.Errorf("save plan: %w", err)
+	}
+	return p, nil
+}
+
+func (e *Engine) decide(s *survey) plan.Plan {
+	p := plan.Plan{Connector: e.Connector, Created: e.Now().UTC()}
+	for i := range s.partitions {
+		p.Decisions = append(p.Decisions, plan.Decide(s.partitions[i].facts))
+	}
+	return p
+}

@@ -1,0 +1,106 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/proof"
+	"github.com/gapless-sync/gapless/state"
+)
+
+// maxLetters is how many dead letters are held before they are stored.
+const maxLetters = 1000
+
+// rejectedBySource opens a dead letter for a record that the source could not
+// deliver. With a key it counts as present: forbidden is not deleted. Without
+// one, nothing in the partition may be deleted by absence.
+func (t *task) rejectedBySource(r *gapless.Rejection) error {
+	h := proof.RejectionDelivery(r)
+	t.books.certificate.Read.Add(h)
+	t.books.certificate.Rejected.Add(h)
+	t.books.counts.Rejected++
+	if r.Key == "" {
+		t.unidentified++
+	} else if t.compare != nil {
+		if err := t.compare.Keep([]byte(r.Key), proof.KeyHash([]byte(r.Key)), uint64(max(r.Line, 0))); err != nil {
+			return fmt.Errorf("compare with fingerprints: %w", err)
+		}
+	}
+	t.letters = append(t.letters, t.letter(state.DeadLetter{
+		Key: r.Key, Origin: r.Origin, Line: r.Line, Body: r.Raw, Stage: state.StageRead, Reason: r.Err.Error(),
+	}))
+	return nil
+}
+
+// refused opens a dead letter for row i of b, refused by the mapping or by the
+// destination. The caller has entered it in the certificate.
+func (t *task) refused(b *gapless.Batch, i int, h rowHash, stage string, reason error) error {
+	t.books.counts.Rejected++
+	c := b.Change(i)
+	if t.compare != nil {
+		t.compare.Distrust(h.key)
+		if stage == state.StageMap {
+			if err := t.compare.Keep([]byte(c.Key), h.key, uint64(c.Line)); err != nil {
+				return fmt.Errorf("compare with fingerprints: %w", err)
+			}
+		}
+	}
+	t.letters = append(t.letters, t.letter(state.DeadLetter{
+		Key: c.Key, Origin: b.Origin, Line: c.Line, Op: c.Op, Version: c.Version, Body: c.Data,
+		HasBody: true, HasParts: len(c.Parts) > 0, Stage: stage, Reason: reason.Error(),
+	}))
+	return nil
+}
+
+// refusedLate opens a dead letter for a row of an earlier batch, whose bytes
+// are gone: only the counts of the certificate can balance from here on.
+func (t *task) refusedLate(r gapless.Rejection) {
+	c := &t.books.certificate
+	c.Mapped = true
+	c.Pushed.Count--
+	c.Rejected.Count++
+	t.books.counts.Pushed--
+	t.books.counts.Rejected++
+	if t.compare != nil {
+		t.compare.Distrust(proof.KeyHash([]byte(r.Key)))
+	}
+	t.letters = append(t.letters, t.letter(state.DeadLetter{Key: r.Key, Stage: state.StageSync, Reason: r.Err.Error()}))
+}
+
+func (t *task) letter(l state.DeadLetter) state.DeadLetter {
+	l.Connector, l.Partition, l.Run, l.At = t.Connector, t.partition.ID, t.id, t.Now().UTC()
+	return l
+}
+
+// saveLetters stores the dead letters held, before anything passes them.
+func (t *task) saveLetters(ctx context.Context) error {
+	if len(t.letters) == 0 {
+		return nil
+	}
+	if err := t.commit(ctx, state.Commit{DeadLetters: t.letters}); err != nil {
+		return fmt.Errorf("store dead letters: %w", err)
+	}
+	t.letters = t.letters[:0]
+	return nil
+}
+
+// settledLetters returns the open letters that this run has read again without
+// raising them: all of the partition if it was enumerated, else the repaired.
+func (t *task) settledLetters(ctx context.Context) ([]string, error) {
+	if !t.decision.Sweep && !t.decision.Repair {
+		return nil, nil
+	}
+	open, err := t.Store.DeadLetters(ctx, state.DeadLetterFilter{Connector: t.Connector, Partition: t.partition.ID, Open: true})
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	var settled []string
+	for _, l := range open {
+		if l.Run != t.id && (t.decision.Sweep || l.Key != "" && slices.Contains(t.known.Repair, l.Key)) {
+			settled = append(settled, l.ID)
+		}
+	}
+	return settled, nil
+}

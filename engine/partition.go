@@ -1,0 +1,461 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/delta"
+	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/proof"
+	"github.com/gapless-sync/gapless/state"
+)
+
+// task is one partition of one run, from decision to certificate.
+type task struct {
+	*run
+	surveyed
+	decision plan.Decision
+	books    *books
+	base     *baseline
+	compare  *delta.Comparison // nil unless everything is enumerated
+	dry      bool              // count only: nothing is pushed or stored
+	fed      feed
+	mark     gapless.Mark // everything up to here is pushed
+	batchState
+	letters []state.DeadLetter // not stored yet
+	// seen is the table of the enumeration once it has ended; final the
+	// checkpoint that it is labelled with.
+	seen     *delta.Table
+	final    gapless.Checkpoint
+	repeated uint64
+	// unidentified counts records that the source could not even name.
+	unidentified int
+	// sinceSync counts rows pushed since lastSync.
+	sinceSync int
+	lastSync  time.Time
+	// checkpoint in force; certificate of this run, once sealed.
+	checkpoint  gapless.Checkpoint
+	certificate string
+}
+
+// batchState is what is known of the batch being processed.
+type batchState struct {
+	mapped  gapless.Batch
+	hashes  []rowHash // of the rows being pushed
+	origin  string
+	created uint64 // rows whose keys are new
+	leaving uint64 // rows that the filter turned into deletes
+}
+
+// perPartition carries out the decision for one partition and records how it
+// ended. If the source turns out not to honour a position or mark, it decides
+// once more with that fact.
+func (r *run) perPartition(ctx context.Context, s *surveyed, d plan.Decision) error {
+	if s.facts.Differences > 0 {
+		d.Repair = true
+	}
+	t, err := r.attempt(ctx, s, d)
+	if again, ok := reconsider(s.facts, d, t, err); ok {
+		d = again
+		t, err = r.attempt(ctx, s, d)
+	}
+	return t.finish(ctx, err)
+}
+
+// reconsider decides again after the source refused a position or mark before
+// emitting anything.
+func reconsider(f plan.Facts, d plan.Decision, t *task, err error) (plan.Decision, bool) {
+	if gapless.KindOf(err) != gapless.KindExpired || err == nil || t.books.certificate.Read.Count > 0 {
+		return d, false
+	}
+	switch d.Mode {
+	case plan.ModeResume:
+		f.ProgressHonoured = false
+	case plan.ModeIncremental:
+		f.PositionExpired = true
+	default:
+		return d, false
+	}
+	return plan.Decide(f), true
+}
+
+func (r *run) attempt(ctx context.Context, s *surveyed, d plan.Decision) (*task, error) {
+	t := &task{
+		run: r, surveyed: *s, decision: d, base: r.baselines.of(s.partition.ID),
+		checkpoint: s.facts.Destination, lastSync: r.Now(),
+	}
+	t.books = newBooks(t)
+	r.emit(Event{
+		Type: EventPlan, Run: r.id, Partition: d.Partition, Rule: d.Rule, Mode: string(d.Mode), Message: d.Reason,
+	})
+	if d.Mode == plan.ModeNothing {
+		return t, nil
+	}
+	err := t.perform(ctx)
+	return t, errors.Join(err, t.base.close())
+}
+
+// perform reads, pushes, sweeps and completes.
+func (t *task) perform(ctx context.Context) error {
+	if err := t.begin(ctx); err != nil {
+		return err
+	}
+	err := t.readAndPush(ctx)
+	if err != nil {
+		return t.abandon(ctx, err)
+	}
+	if t.decision.Keys {
+		err = t.reconcile(ctx)
+	}
+	if err == nil && (t.decision.Sweep || t.decision.Keys) {
+		err = t.sweep(ctx)
+	}
+	if err != nil {
+		return t.abandon(ctx, err)
+	}
+	return t.complete(ctx)
+}
+
+// begin prepares the comparison, and makes durable that a full run began: from
+// here on, its reason outlives a crash.
+func (t *task) begin(ctx context.Context) error {
+	if t.decision.Sweep {
+		if err := t.beginEnumeration(ctx); err != nil {
+			return err
+		}
+	}
+	if t.compare != nil && t.decision.Repair {
+		for _, key := range t.known.Repair {
+			t.compare.Doubt(proof.KeyHash([]byte(key)))
+		}
+	}
+	if t.decision.Mode != plan.ModeFull || t.dry {
+		return nil
+	}
+	p := t.row()
+	p.Unfinished, p.Fingerprint = true, t.survey.fingerprint
+	if err := t.commit(ctx, state.Commit{Partitions: []state.Partition{p}}); err != nil {
+		return fmt.Errorf("record the start of a full run: %w", err)
+	}
+	t.known = p
+	return nil
+}
+
+// beginEnumeration opens what the enumeration is compared with: the
+// fingerprints that belong to the destination's checkpoint or, where there are
+// none, the keys that the destination lists.
+func (t *task) beginEnumeration(ctx context.Context) error {
+	found := false
+	if t.survey.description.Model == gapless.ModelFull && t.decision.Mode != plan.ModeResume {
+		var err error
+		found, err = t.base.open(t.facts.Destination)
+		if err != nil && t.decision.Mode == plan.ModeCompare {
+			return err
+		}
+	}
+	if !found && !t.facts.DestinationEmpty {
+		if err := t.seed(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	if t.decision.Mode != plan.ModeResume {
+		t.compare, err = t.base.start(t.Settings.Memory, t.decision.Mode == plan.ModeCompare, t.dry)
+		return err
+	}
+	if t.compare, err = t.base.resume(t.known.LogSize, t.Settings.Memory); err != nil {
+		return err
+	}
+	t.mark = t.decision.Mark
+	return t.books.restore(t.known.Progress)
+}
+
+// row is what state will remember of the partition if nothing changes.
+func (t *task) row() state.Partition {
+	p := t.known
+	p.Connector, p.ID = t.Connector, t.partition.ID
+	p.Collection, p.Prefix = t.partition.Collection, t.partition.Prefix
+	p.DestinationID, p.Incarnation = t.survey.status.ID, t.survey.status.Incarnation
+	p.Rule, p.LastRun, p.Updated = t.decision.Rule, t.id, t.Now().UTC()
+	p.Seq = max(p.Seq, t.checkpoint.Seq)
+	return p
+}
+
+// maybeSync writes a checkpoint if it is time for one.
+func (t *task) maybeSync(ctx context.Context) error {
+	if t.dry || t.sinceSync < t.Settings.SyncRecords && t.Now().Sub(t.lastSync) < t.Settings.SyncInterval {
+		return nil
+	}
+	return t.syncProgress(ctx)
+}
+
+// syncProgress makes durable what was pushed so far, with a checkpoint if the
+// source has marked a place to continue from.
+func (t *task) syncProgress(ctx context.Context) error {
+	if err := t.saveLetters(ctx); err != nil {
+		return err
+	}
+	var checkpoints []gapless.Checkpoint
+	p := t.row()
+	if t.mark != "" {
+		c := t.nextCheckpoint(t.partition.ID)
+		switch t.decision.Mode {
+		case plan.ModeFull, plan.ModeResume:
+			c.Mark, c.Target = t.mark, t.decision.To
+			size, err := t.base.flush(t.compare)
+			if err != nil {
+				return err
+			}
+			p.LogSize = size
+		case plan.ModeIncremental:
+			c.Position = gapless.Position(t.mark)
+		}
+		if c.Position != "" || c.Mark != "" {
+			checkpoints = append(checkpoints, c)
+		}
+	}
+	if err := t.syncWith(ctx, checkpoints...); err != nil {
+		return err
+	}
+	if len(checkpoints) == 0 {
+		return nil
+	}
+	p.Checkpoint, p.Seq, p.Started = t.checkpoint, t.checkpoint.Seq, t.decision.To
+	if t.checkpoint.Mark != "" {
+		p.Outcome = plan.OutcomeInterrupted // until the run says otherwise: nothing was completed
+	}
+	progress, err := t.books.save()
+	if err != nil {
+		return err
+	}
+	p.Progress = progress
+	if err := t.commit(ctx, state.Commit{Partitions: []state.Partition{p}}); err != nil {
+		return fmt.Errorf("remember checkpoint: %w", err)
+	}
+	t.known = p
+	t.emit(Event{Type: EventCheckpoint, Run: t.id, Partition: t.partition.ID, Progress: t.snapshot()})
+	return nil
+}
+
+// syncWith syncs the destination and moves pushed to synced in the books.
+func (t *task) syncWith(ctx context.Context, checkpoints ...gapless.Checkpoint) error {
+	receipt, err := t.sync(ctx, t.partition.ID, checkpoints...)
+	if err != nil {
+		return fmt.Errorf("sync destination: %w", err)
+	}
+	for _, rejected := range receipt.Rejected {
+		t.refusedLate(rejected)
+	}
+	before := t.books.counts.Synced
+	t.books.synced()
+	t.advance(Counts{Synced: t.books.counts.Synced - before}, 0)
+	if len(checkpoints) > 0 {
+		t.checkpoint = checkpoints[0]
+	}
+	t.sinceSync, t.lastSync = 0, t.Now()
+	return t.saveLetters(ctx)
+}
+
+// complete writes the final checkpoint, the next fingerprints and the
+// certificate, in the order that the package comment gives.
+func (t *task) complete(ctx context.Context) error {
+	if err := t.saveLetters(ctx); err != nil {
+		return err
+	}
+	c := t.final
+	if c.Run == "" {
+		c = t.finalCheckpoint()
+	}
+	if err := t.syncWith(ctx, c); err != nil {
+		return err
+	}
+	if t.keepsTable() {
+		if err := t.base.exchange(); err != nil {
+			return err
+		}
+	}
+	p := t.row()
+	p.Checkpoint, p.Outcome, p.Error, p.ErrorCode = c, plan.OutcomeComplete, "", ""
+	p.Progress, p.LogSize, p.Started = nil, 0, ""
+	if t.decision.Sweep {
+		p.Unfinished, p.Fingerprint = false, t.survey.fingerprint
+	}
+	p.Repair = nil
+	if t.decision.Keys || t.decision.Sweep {
+		p.Reconciled = t.Now().UTC()
+	}
+	if t.compare != nil {
+		p.Records = t.seen.Len()
+	}
+	resolved, err := t.settledLetters(ctx)
+	if err != nil {
+		return err
+	}
+	return t.certify(ctx, p, state.Commit{Resolved: resolved}, nil)
+}
+
+func (t *task) finalCheckpoint() gapless.Checkpoint {
+	c := t.nextCheckpoint(t.partition.ID)
+	c.Position = t.decision.To
+	return c
+}
+
+// abandon ends a partition that failed: what was pushed is synced if the
+// destination still takes it, so that the next run continues from there.
+func (t *task) abandon(ctx context.Context, cause error) error {
+	if ctx.Err() != nil || errors.Is(cause, gapless.ErrFenced) || errors.Is(cause, gapless.ErrIncarnation) {
+		return cause
+	}
+	if t.books.certificate.Read.Count == 0 {
+		return cause
+	}
+	if err := t.syncProgress(ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	return cause
+}
+
+// certify seals the certificate and stores it with the partition.
+func (t *task) certify(ctx context.Context, p state.Partition, commit state.Commit, cause error) error {
+	previous, err := t.Store.LastCertificate(ctx, t.Connector, t.partition.ID)
+	last := &previous
+	if errors.Is(err, gapless.ErrNotFound) {
+		last = nil
+	} else if err != nil {
+		return fmt.Errorf("read the last certificate: %w", err)
+	}
+	c := t.books.close(cause)
+	c.Checkpoint, c.Finished = t.checkpoint, t.Now().UTC()
+	c.Seal(last)
+	if err := c.Verify(); err != nil {
+		return gapless.Unrecoverable(gapless.Errorf(gapless.CodeGap, t.Connector, "account of partition %s: %w", t.partition.ID, err))
+	}
+	commit.Partitions = append(commit.Partitions, p)
+	commit.Certificates = append(commit.Certificates, c)
+	if err := t.commit(ctx, commit); err != nil {
+		return fmt.Errorf("remember certificate: %w", err)
+	}
+	t.known, t.certificate = p, c.ID
+	return nil
+}
+
+// finish records how the partition ended and returns the error of the run.
+func (t *task) finish(ctx context.Context, err error) error {
+	if err == nil && t.books.counts.Rejected+t.repeated > 0 {
+		err = gapless.Errorf(gapless.CodeRejectedRecords, t.Connector,
+			"%d of %d records of %s could not be synced", t.books.counts.Rejected+t.repeated, t.books.counts.Read, t.partition.ID)
+	}
+	outcome := outcomeOf(err)
+	if outcome != plan.OutcomeComplete {
+		err = errors.Join(err, t.recordFailure(ctx, outcome, err))
+	}
+	s := PartitionSummary{
+		Partition: t.partition.ID, Rule: t.decision.Rule, Mode: string(t.decision.Mode), Reason: t.decision.Reason,
+		Outcome: string(outcome), Counts: t.books.counts, Certificate: t.certificate,
+	}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	if s.Certificate == "" {
+		if last, lastErr := t.Store.LastCertificate(ctx, t.Connector, t.partition.ID); lastErr == nil {
+			s.Certificate = last.ID
+		}
+	}
+	t.mu.Lock()
+	t.results = append(t.results, s)
+	t.mu.Unlock()
+	t.emit(Event{
+		Type: EventPartition, Run: t.id, Partition: s.Partition, Rule: s.Rule, Mode: s.Mode, Message: s.Error,
+		Progress: &Progress{Counts: s.Counts},
+	})
+	return err
+}
+
+// recordFailure remembers an outcome that is not complete, with the account so
+// far. A gap stays remembered until a full run has completed.
+func (t *task) recordFailure(ctx context.Context, outcome plan.Outcome, cause error) error {
+	if errors.Is(cause, gapless.ErrFenced) {
+		return nil
+	}
+	p := t.row()
+	p.Outcome, p.Error = outcome, cause.Error()
+	if t.facts.LastOutcome == plan.OutcomeUnrecoverable && t.checkpoint.Mark == "" {
+		p.Outcome = plan.OutcomeUnrecoverable
+	}
+	if coded, ok := errors.AsType[*gapless.Error](cause); ok {
+		p.ErrorCode = coded.Code.String()
+	}
+	if t.books.certificate.Read.Count == 0 {
+		return t.commit(ctx, state.Commit{Partitions: []state.Partition{p}})
+	}
+	return t.certify(context.WithoutCancel(ctx), p, state.Commit{}, cause)
+}
+
+// books keeps the account of one partition in a certificate that is sealed at
+// the end.
+type books struct {
+	certificate proof.Certificate
+	counts      Counts
+	deleting    proof.Digest // deletes by absence, pushed and not synced yet
+}
+
+func newBooks(t *task) *books {
+	d := t.decision
+	return &books{certificate: proof.Certificate{
+		Connector: t.Connector, Partition: t.partition.ID, Run: t.id, Rule: d.Rule, Mode: string(d.Mode),
+		From: d.From, To: d.To, Mapped: !t.Mapping.IsIdentity(),
+		DestinationID: t.survey.status.ID, Incarnation: t.survey.status.Incarnation, Epoch: t.lease.Epoch,
+		Fingerprint: t.survey.fingerprint, Started: t.Now().UTC(), Checkpoint: t.checkpoint,
+	}}
+}
+
+// savedBooks is the account of an unfinished enumeration, as state keeps it
+// with the checkpoint it belongs to.
+type savedBooks struct {
+	Certificate proof.Certificate `json:"certificate"`
+	Counts      Counts            `json:"counts"`
+}
+
+func (b *books) save() (json.RawMessage, error) {
+	text, err := json.Marshal(savedBooks{b.certificate, b.counts})
+	if err != nil {
+		return nil, fmt.Errorf("encode progress: %w", err)
+	}
+	return text, nil
+}
+
+// restore continues the account of the enumeration that is being resumed.
+func (b *books) restore(text json.RawMessage) error {
+	var saved savedBooks
+	if err := json.Unmarshal(text, &saved); err != nil {
+		return gapless.Expired(fmt.Errorf("decode progress: %w", err))
+	}
+	c := &b.certificate
+	c.Read, c.Unchanged, c.Filtered = saved.Certificate.Read, saved.Certificate.Unchanged, saved.Certificate.Filtered
+	c.Rejected, c.Pushed, c.Synced = saved.Certificate.Rejected, saved.Certificate.Pushed, saved.Certificate.Synced
+	c.Deleted, c.Started = saved.Certificate.Deleted, saved.Certificate.Started
+	b.counts = saved.Counts
+	return nil
+}
+
+// synced says that everything pushed is durable.
+func (b *books) synced() {
+	b.certificate.Synced = b.certificate.Pushed
+	b.certificate.Deleted.Merge(b.deleting)
+	b.deleting = proof.Digest{}
+	b.counts.Synced = b.counts.Pushed + b.certificate.Deleted.Count
+}
+
+// close returns the certificate, ready to be sealed.
+func (b *books) close(cause error) proof.Certificate {
+	c := b.certificate
+	c.Complete = cause == nil
+	if cause != nil {
+		c.Failure = gapless.KindOf(cause).String()
+	}
+	return c
+}

@@ -1,0 +1,342 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/state"
+)
+
+// RunOptions say how to run.
+type RunOptions struct {
+	// Full reads every partition in full.
+	Full bool
+	// Approve is the id of a plan whose deletes an operator has looked at.
+	Approve string
+	// Stop, when closed, ends the run in order: what was read is pushed and
+	// synced, a checkpoint is written, and Run returns
+	// [gapless.ErrInterrupted]. Cancelling the context stops at once.
+	Stop <-chan struct{}
+}
+
+// run is one execution. The session is used under the lock by one partition
+// at a time.
+type run struct {
+	*Engine
+	id       string
+	lease    *lease
+	survey   *survey
+	plan     plan.Plan
+	approved *plan.Plan
+	reading  context.Context //nolint:containedctx // ends when reading has to stop, before the run does
+	started  time.Time
+
+	mu       sync.Mutex // guards what follows
+	session  gapless.Session
+	seq      uint64
+	serial   uint64
+	progress Progress
+	results  []PartitionSummary
+	notes    []string
+}
+
+// Run decides what to do, does it, and accounts for it. The summary is valid
+// even if an error is returned; the error classifies the worst thing that
+// happened, see [gapless.ExitCode].
+func (e *Engine) Run(ctx context.Context, o RunOptions) (Summary, error) {
+	started := e.Now()
+	summary := Summary{Connector: e.Connector, Started: started.UTC()}
+	ctx, l, err := e.acquire(ctx)
+	if err != nil {
+		return e.close(summary, started, err)
+	}
+	r := &run{Engine: e, id: newRunID(started), lease: l, started: started}
+	summary.Run = r.id
+	err = r.perform(ctx, o)
+	if cause := context.Cause(ctx); cause != nil && err != nil && !errors.Is(err, gapless.ErrInterrupted) {
+		err = cause
+	}
+	r.summarize(&summary)
+	summary, err = e.close(summary, started, err)
+	return summary, errors.Join(err, r.record(ctx, summary), l.release(ctx))
+}
+
+// perform opens the destination and carries out the plan.
+func (r *run) perform(ctx context.Context, o RunOptions) error {
+	if err := r.commit(ctx, state.Commit{Run: r.row(state.StatusRunning)}); err != nil {
+		return fmt.Errorf("record the start of the run: %w", err)
+	}
+	if o.Approve != "" {
+		p, err := r.Store.Plan(ctx, o.Approve)
+		if err != nil || p.Connector != r.Connector {
+			return gapless.Errorf(gapless.CodeNotFound, r.Connector, "plan %s: %w", o.Approve, errors.Join(err, gapless.ErrNotFound))
+		}
+		r.approved = &p
+	}
+	session, err := r.Destination.Open(ctx, r.Connector, r.lease.Epoch)
+	if err != nil {
+		return fmt.Errorf("open destination: %w", err)
+	}
+	r.session = session
+	err = r.execute(ctx, o)
+	return errors.Join(err, session.Close())
+}
+
+func (r *run) execute(ctx context.Context, o RunOptions) error {
+	s, err := r.Engine.survey(ctx, r.session, o.Full)
+	if err != nil {
+		return err
+	}
+	r.survey, r.plan = s, r.decide(s)
+	r.plan.Seal()
+	if err := r.Store.SavePlan(ctx, r.plan); err != nil {
+		return fmt.Errorf("save plan: %w", err)
+	}
+	for _, p := range s.partitions {
+		r.seq = max(r.seq, p.known.Seq, p.facts.Destination.Seq)
+	}
+	reading, stopReading := context.WithCancelCause(ctx)
+	defer stopReading(nil)
+	r.reading = reading
+	if o.Stop != nil {
+		go func() {
+			select {
+			case <-o.Stop:
+				stopReading(gapless.ErrInterrupted)
+			case <-reading.Done():
+			}
+		}()
+	}
+	r.expect(ctx)
+	stopTicker := r.tickProgress()
+	defer stopTicker()
+	return r.partitionsInParallel(ctx)
+}
+
+// partitionsInParallel runs every partition. A failure in one does not stop
+// the others, unless the whole run has lost its footing.
+func (r *run) partitionsInParallel(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(r.Settings.Parallel)
+	errs := make([]error, len(r.survey.partitions))
+	for i := range r.survey.partitions {
+		g.Go(func() error {
+			errs[i] = r.perPartition(ctx, &r.survey.partitions[i], r.plan.Decisions[i])
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return worst(errs)
+}
+
+// worst returns the error that decides the exit code: a guard before an
+// unrecoverable failure before all others; interruptions last.
+func worst(errs []error) error {
+	rank := func(err error) int {
+		e, coded := errors.AsType[*gapless.Error](err)
+		switch {
+		case err == nil:
+			return 0
+		case errors.Is(err, gapless.ErrInterrupted):
+			return 1
+		case coded && e.Code == gapless.CodeRejectedRecords:
+			return 2
+		case coded && gapless.ExitCode(err) == gapless.ExitGuard:
+			return 5
+		case gapless.KindOf(err) == gapless.KindUnrecoverable:
+			return 4
+		}
+		return 3
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return slices.MaxFunc(errs, func(a, b error) int { return rank(a) - rank(b) })
+}
+
+// expect asks the source how much there is, for the estimate of the time
+// left. Not knowing is no error.
+func (r *run) expect(ctx context.Context) {
+	estimator, ok := r.Source.(gapless.Estimator)
+	if !ok {
+		return
+	}
+	for i, p := range r.survey.partitions {
+		if d := r.plan.Decisions[i]; d.Mode != plan.ModeFull && d.Mode != plan.ModeCompare {
+			continue
+		}
+		records, bytes, err := estimator.Estimate(ctx, p.partition)
+		if err != nil {
+			return
+		}
+		r.progress.ExpectedRecords += max(records, 0)
+		r.progress.ExpectedBytes += max(bytes, 0)
+	}
+}
+
+func (r *run) tickProgress() (stop func()) {
+	if r.Events == nil {
+		return func() {}
+	}
+	done, finished := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(finished)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				r.emit(Event{Type: EventProgress, Run: r.id, Progress: r.snapshot()})
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-finished
+		r.emit(Event{Type: EventProgress, Run: r.id, Progress: r.snapshot()})
+	}
+}
+
+func (r *run) snapshot() *Progress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.progress
+	p.Seconds = r.Now().Sub(r.started).Seconds()
+	return &p
+}
+
+// advance adds to the run's progress.
+func (r *run) advance(c Counts, bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.progress.add(c)
+	r.progress.Bytes += bytes
+}
+
+// nextCheckpoint returns the checkpoint to write next for a partition.
+func (r *run) nextCheckpoint(partition string) gapless.Checkpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	return gapless.Checkpoint{Partition: partition, Run: r.id, Seq: r.seq, Epoch: r.lease.Epoch}
+}
+
+// push hands a batch to the destination, again if it failed in a way that
+// allows it: pushing a batch twice is harmless, skipping it is not.
+func (r *run) push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, error) {
+	var receipt gapless.Receipt
+	err := r.retry(ctx, b.Partition.ID, "push", func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var err error
+		receipt, err = r.session.Push(ctx, b)
+		r.serial = max(r.serial, receipt.Serial)
+		return err
+	})
+	return receipt, err
+}
+
+// sync makes what was pushed durable, together with the checkpoints.
+func (r *run) sync(ctx context.Context, partition string, checkpoints ...gapless.Checkpoint) (gapless.Receipt, error) {
+	var receipt gapless.Receipt
+	err := r.retry(ctx, partition, "sync", func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var err error
+		receipt, err = r.session.Sync(ctx, checkpoints)
+		return err
+	})
+	return receipt, err
+}
+
+// commit stores a durable step in state. It is done even when the run is being
+// cancelled: what has happened is remembered.
+func (r *run) commit(ctx context.Context, c state.Commit) error {
+	ctx = context.WithoutCancel(ctx)
+	c.At = r.Now()
+	if r.survey != nil {
+		c.Destination = &state.Destination{DestinationID: r.survey.status.ID, Incarnation: r.survey.status.Incarnation}
+	}
+	return r.Store.Commit(ctx, r.lease.Lease, c)
+}
+
+func (r *run) row(status string) *state.Run {
+	return &state.Run{
+		ID: r.id, Connector: r.Connector, Holder: r.lease.Holder, Epoch: r.lease.Epoch,
+		Started: r.started.UTC(), Status: status, PlanID: r.plan.ID,
+	}
+}
+
+// record stores how the run ended. A fenced runner has no say any more.
+func (r *run) record(ctx context.Context, s Summary) error {
+	row := r.row(s.Status)
+	row.Finished, row.Exit, row.Error, row.Hint, row.PlanID = r.Now().UTC(), s.Exit, s.Error, s.Hint, s.Plan
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode summary: %w", err)
+	}
+	row.Summary = text
+	if err := r.commit(ctx, state.Commit{Run: row}); err != nil && !errors.Is(err, gapless.ErrFenced) {
+		return fmt.Errorf("record the end of the run: %w", err)
+	}
+	return nil
+}
+
+func (r *run) summarize(s *Summary) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slices.SortFunc(r.results, func(a, b PartitionSummary) int { return strings.Compare(a.Partition, b.Partition) })
+	s.Partitions = r.results
+	s.Counts, s.Bytes, s.Serial, s.Plan = r.progress.Counts, r.progress.Bytes, r.serial, r.plan.ID
+	s.Notes = r.notes
+	if r.survey != nil {
+		for _, id := range r.survey.vanished {
+			s.Notes = append(s.Notes, fmt.Sprintf("partition %s is no longer listed by the source; its records are kept", id))
+		}
+	}
+}
+
+// close fills in how a run ended and announces it.
+func (e *Engine) close(s Summary, started time.Time, err error) (Summary, error) {
+	s.Seconds = e.Now().Sub(started).Seconds()
+	s.Exit = gapless.ExitCode(err)
+	s.Status = string(outcomeOf(err))
+	if err != nil {
+		s.Error = err.Error()
+		if coded, ok := errors.AsType[*gapless.Error](err); ok {
+			s.Code, s.Hint = coded.Code.String(), gapless.HintFor(coded)
+		}
+	}
+	e.emit(Event{Type: EventDone, Run: s.Run, Summary: &s})
+	return s, err
+}
+
+// outcomeOf says how a run or a partition ended.
+func outcomeOf(err error) plan.Outcome {
+	coded, ok := errors.AsType[*gapless.Error](err)
+	switch {
+	case err == nil, ok && coded.Code == gapless.CodeRejectedRecords:
+		return plan.OutcomeComplete
+	case errors.Is(err, gapless.ErrInterrupted):
+		return plan.OutcomeInterrupted
+	case ok && gapless.ExitCode(err) == gapless.ExitGuard:
+		return plan.OutcomeRefused
+	case gapless.KindOf(err) == gapless.KindUnrecoverable:
+		return plan.OutcomeUnrecoverable
+	}
+	return plan.OutcomeRecoverable
+}

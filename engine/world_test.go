@@ -1,0 +1,151 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/gaplesstest"
+	"github.com/gapless-sync/gapless/mapping"
+	"github.com/gapless-sync/gapless/state"
+	"github.com/gapless-sync/gapless/state/sqlite"
+)
+
+const connector = "c"
+
+// world is a source, a destination and a state, over several runs of engines
+// that share nothing else, as processes would.
+type world struct {
+	testing.TB
+	source   *gaplesstest.Source
+	dest     *gaplesstest.Destination
+	dir      string
+	model    gapless.ChangeModel
+	now      time.Time
+	mapping  *mapping.Program
+	settings engine.Settings
+	state    gaplesstest.Faults // consulted before each commit
+	events   []engine.Event
+}
+
+var models = []gapless.ChangeModel{gapless.ModelFull, gapless.ModelModified, gapless.ModelLog}
+
+func newWorld(t testing.TB, model gapless.ChangeModel) *world {
+	t.Helper()
+	return &world{
+		TB: t, source: gaplesstest.NewSource("r"), dest: gaplesstest.NewDestination("d1"), dir: t.TempDir(), model: model,
+		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		// Small numbers, so that a handful of records crosses every boundary.
+		settings: engine.Settings{BatchRows: 3, SyncRecords: 5, Attempts: 1, GuardRecords: 1000},
+	}
+}
+
+// faultyStore fails commits on request.
+type faultyStore struct {
+	state.Store
+	faults *gaplesstest.Faults
+}
+
+func (s faultyStore) Commit(ctx context.Context, l state.Lease, c state.Commit) error {
+	fault := s.faults.Check("commit")
+	if fault != nil && !gaplesstest.IsAmbiguous(fault) {
+		return fault
+	}
+	return errors.Join(s.Store.Commit(ctx, l, c), fault)
+}
+
+func (w *world) open() (*engine.Engine, state.Store) {
+	w.Helper()
+	store, err := sqlite.Open(context.Background(), filepath.Join(w.dir, "state"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	e, err := engine.New(engine.Config{
+		Connector: connector, Source: w.source.As(w.model), Destination: w.dest, Store: faultyStore{store, &w.state},
+		Dir: filepath.Join(w.dir, "fingerprints"), Settings: w.settings, Mapping: w.mapping,
+		Now:    func() time.Time { w.now = w.now.Add(time.Millisecond); return w.now },
+		Events: func(ev engine.Event) { w.events = append(w.events, ev) },
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return e, store
+}
+
+// run performs one run in a process of its own. Leases of earlier, dead
+// processes have expired.
+func (w *world) run(o engine.RunOptions) (engine.Summary, error) {
+	w.Helper()
+	w.now = w.now.Add(time.Hour)
+	w.events = nil
+	e, store := w.open()
+	s, err := e.Run(context.Background(), o)
+	if closing := store.Close(); closing != nil {
+		w.Fatal(closing)
+	}
+	return s, err
+}
+
+// mustRun is a run that has to complete; the destination then equals the
+// source and the proof holds.
+func (w *world) mustRun() engine.Summary {
+	w.Helper()
+	s, err := w.run(engine.RunOptions{})
+	if err != nil {
+		w.Fatalf("run: %v", err)
+	}
+	w.inStep()
+	return s
+}
+
+func (w *world) inStep() {
+	w.Helper()
+	if diff := cmp.Diff(w.source.Records("r"), w.dest.Records(connector, "r")); diff != "" {
+		w.Fatalf("destination is not in step (-source +destination):\n%s", diff)
+	}
+	e, store := w.open()
+	defer store.Close() //nolint:errcheck // only read
+	report, err := e.Prove(context.Background())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if !report.OK {
+		w.Fatalf("in step, but not proved:\n%s", report.Text())
+	}
+}
+
+func (w *world) letters() []state.DeadLetter {
+	w.Helper()
+	_, store := w.open()
+	defer store.Close() //nolint:errcheck // only read
+	list, err := store.DeadLetters(context.Background(), state.DeadLetterFilter{Connector: connector, Open: true})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return list
+}
+
+// fill puts records k0000 to k<n-1>.
+func (w *world) fill(n int) {
+	for i := range n {
+		w.source.Put("r", fmt.Sprintf("k%04d", i), fmt.Sprintf(`{"n":%d}`, i))
+	}
+}
+
+// copyState copies everything the engine remembers, for a later rollback.
+func (w *world) copyState() string {
+	w.Helper()
+	to := w.TempDir()
+	if err := os.CopyFS(to, os.DirFS(w.dir)); err != nil {
+		w.Fatal(err)
+	}
+	return to
+}

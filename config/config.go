@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/mapping"
 )
 
 // FileName is the configuration that [Load] looks for in a folder.
@@ -44,7 +45,7 @@ type Connector struct {
 	From, To Endpoint
 	// Mapping holds the filter and the field mapping; its zero value passes
 	// everything as it is.
-	//MAPPING Mapping   mapping.Spec
+	Mapping mapping.Spec
 	Deletes Deletes
 	// Reconcile is the period of key enumerations of a source that cannot see
 	// deletes: 0 means with every run, [ReconcileNever] never.

@@ -76,13 +76,13 @@ func (l *loader) connector(e entry) {
 	c := Connector{Name: e.key, Line: e.at.line}
 	c.From = l.endpoint(e, from)
 	c.To = l.endpoint(e, to)
-	//MAPPING c.Mapping = l.mapping(n)
+	c.Mapping = l.mapping(n)
 	l.settings(n, "deletes", &c.Deletes)
 	l.settings(n, "sync", &c.Sync)
 	l.settings(n, "batch", &c.Batch)
 	l.settings(n, "retry", &c.Retry)
 	var r running
-	if decode(l, n, "key", &r) {
+	if _, ok := decode(l, n, &r); ok {
 		c.Parallel = r.Parallel
 		c.Reconcile = l.reconcile(n, r.Reconcile)
 	}

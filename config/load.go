@@ -99,7 +99,7 @@ func placeIn(text string, offset int) place {
 // The keys there are outside of a connector's own options.
 var (
 	topKeys       = []string{"state", "hub", "connectors"}
-	connectorKeys = []string{"from", "to", "filter", "map", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
+	connectorKeys = []string{"from", "to", "filter", "map", "rename", "keep", "drop", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
 )
 
 // general holds the single values at the top of a configuration.
@@ -113,7 +113,7 @@ func (l *loader) top(n *node) {
 	}
 	l.known(n, "key", topKeys)
 	var g general
-	decode(l, n, "key", &g)
+	decode(l, n, &g)
 	l.config.State = g.State
 	if !filepath.IsAbs(g.State) {
 		l.config.State = filepath.Join(l.dir, g.State)

@@ -79,6 +79,9 @@ func describe(c *Config) string {
 	fmt.Fprintf(&b, "state %s, search %v\n", c.State, c.Hub.Search)
 	for _, k := range c.Connectors {
 		fmt.Fprintf(&b, "%s (line %d)\n  from %s\n  to %s\n", k.Name, k.Line, k.From, k.To)
+		if m := k.Mapping; m.Filter != "" || m.Set != nil || m.Rename != nil || m.Keep != nil || m.Drop != nil {
+			fmt.Fprintf(&b, "  filter %q map %q rename %q keep %q drop %q\n", m.Filter, m.Set, m.Rename, m.Keep, m.Drop)
+		}
 		fmt.Fprintf(&b, "  %+v reconcile %s %+v parallel %d %+v %+v\n", k.Deletes, k.Reconcile, k.Sync, k.Parallel, k.Batch, k.Retry)
 	}
 	return b.String()
@@ -162,19 +165,23 @@ func TestEveryMistakeIsReportedAtOnceInOrder(t *testing.T) {
 
 func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 	t.Parallel()
+	size := maxFileBytes
+	if testing.Short() { // such as under the race detector
+		size >>= 4
+	}
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'j'; c++ {
 		bomb += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c,", c-1), 9), ","))
 	}
 	var keys strings.Builder
-	for i := range 60000 {
+	for i := range size / 18 {
 		fmt.Fprintf(&keys, "k%d: v\n", i)
 	}
 	for name, input := range map[string]string{
-		"alias bomb": bomb, "brackets": strings.Repeat("[", 1<<20), "braces": strings.Repeat("{a: ", 1<<18), "dashes": strings.Repeat("- ", 1<<19),
-		"question marks": strings.Repeat("? ", 1<<19), "tags": strings.Repeat("!!a ", 1<<18), "anchors": strings.Repeat("&a ", 1<<18),
-		"keys": keys.String(), "colons": strings.Repeat("a: ", 1<<18), "huge": strings.Repeat("#", 1<<20+1), "one long string": "state: " + strings.Repeat("x ", 1<<19-10),
-		"indentation": indented(1300), "references": "state: " + strings.Repeat("${A:-", 1<<16) + strings.Repeat("}", 1<<16),
+		"alias bomb": bomb, "brackets": strings.Repeat("[", size), "braces": strings.Repeat("{a: ", size/4), "dashes": strings.Repeat("- ", size/2),
+		"question marks": strings.Repeat("? ", size/2), "tags": strings.Repeat("!!a ", size/4), "anchors": strings.Repeat("&a ", size/4),
+		"keys": keys.String(), "colons": strings.Repeat("a: ", size/4), "huge": strings.Repeat("#", maxFileBytes+1), "one long string": "state: " + strings.Repeat("x ", size/2-10),
+		"indentation": indented(1300), "references": "state: " + strings.Repeat("${A:-", size/16) + strings.Repeat("}", size/16),
 		"self reference": "a: &a [*a]\n", "tab": "\tstate: x\n", "nul": "state: \x00\n", "latin1": "state: caf\xe9\n", "empty": "", "comments": "# nothing\n", "scalar": "hello\n",
 	} {
 		t.Run(name, func(t *testing.T) {

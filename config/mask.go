@@ -54,30 +54,47 @@ func (w words) declares(key string) bool {
 	return slices.ContainsFunc(w.secret, func(s string) bool { return meant == gapless.DidYouMean(s, []string{s}) })
 }
 
-// mask hides the values of secrets, so that no excerpt shows one. It works on
-// text, because a line with a mistake has no syntax tree: rather too much is
-// hidden than too little. References such as ${TOKEN} and file:token are shown.
-func (w words) mask(lines []string) []string {
-	masked := make([]string, len(lines))
-	inside := -1 // indentation of the line whose secret goes on below it
-	for i, line := range lines {
-		indent := len(line) - len(strings.TrimLeft(line, " \t"))
-		blank := strings.TrimSpace(line) == ""
-		switch {
-		case inside >= 0 && blank:
-		case inside >= 0 && indent > inside:
-			line = line[:indent] + mask
-		default:
-			inside = -1
-			if from := w.secretIn(line, lines[i+1:]); from >= 0 {
-				inside = indent
-				line = line[:from] + strings.Repeat(mask, min(1, len(line)-from))
-			}
-		}
-		masked[i] = hideUserinfo(line)
+// maxShownLine is the longest line, in bytes, that an excerpt is cut from.
+const maxShownLine = 2000
+
+// shown returns line i without the values of secrets, so that no excerpt shows
+// one. It works on text, because a line with a mistake has no syntax tree:
+// rather too much is hidden than too little. References such as ${TOKEN} and
+// file:token are shown.
+func (w words) shown(lines []string, i int) string {
+	line := lines[i]
+	if len(line) > maxShownLine {
+		return ""
 	}
-	return masked
+	indent := indentOf(line)
+	if w.insideSecret(lines, i) {
+		return line[:indent] + mask
+	}
+	if from := w.secretIn(line, lines[i+1:]); from >= 0 && from < len(line) {
+		line = line[:from] + mask
+	}
+	return hideUserinfo(line)
 }
+
+// insideSecret reports whether line i is below the key of a secret, by
+// indentation.
+func (w words) insideSecret(lines []string, i int) bool {
+	indent := indentOf(lines[i])
+	for j := i - 1; j >= 0 && indent > 0; j-- {
+		above := lines[j]
+		text := strings.TrimSpace(above)
+		if text == "" || text[0] == '#' || indentOf(above) >= indent {
+			continue
+		}
+		indent = indentOf(above)
+		if len(above) > maxShownLine || w.secretIn(above, lines[j+1:]) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func indentOf(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) }
 
 // secretIn returns where the value of a secret begins in line, or -1.
 func (w words) secretIn(line string, below []string) int {

@@ -62,12 +62,13 @@ type place struct{ line, column int }
 // reporter collects problems of one file.
 type reporter struct {
 	file     string
-	lines    []string // masked
+	words    words
+	lines    []string
 	problems []Problem
 }
 
 func newReporter(file, text string, w words) *reporter {
-	return &reporter{file: file, lines: w.mask(strings.Split(text, "\n"))}
+	return &reporter{file: file, words: w, lines: strings.Split(text, "\n")}
 }
 
 // maxProblems bounds the report: what follows the first hundred mistakes is
@@ -106,11 +107,11 @@ func (r *reporter) sorted() []Problem {
 const excerptReach = 70
 
 func (r *reporter) excerpt(at place) string {
-	line := []rune(strings.TrimRight(r.lines[at.line-1], "\r"))
+	line := []rune(strings.TrimRight(r.words.shown(r.lines, at.line-1), "\r"))
 	if strings.TrimSpace(string(line)) == "" {
 		return ""
 	}
-	caret := at.column - 1
+	caret := min(at.column-1, len(line))
 	before, after := "", ""
 	if end := caret + excerptReach; end < len(line) {
 		line, after = line[:end], "..."

@@ -148,26 +148,26 @@ func noSecret(err error) *mistake {
 }
 
 // settings decodes the block of a key into the struct behind pointer.
-func (l *loader) settings(parent *node, key string, pointer any) bool {
+func (l *loader) settings(parent *node, key string, pointer any) {
 	e, found := parent.get(key)
 	n := e.value
 	if !found || n.shape == absent {
 		n = &node{place: e.at, shape: block}
 	}
 	if !l.isBlock(n, n.place, key) {
-		return false
+		return
 	}
 	var names []string
 	for _, o := range gapless.DescribeOptions(pointer) {
 		names = append(names, o.Name)
 	}
 	l.known(n, "key", names)
-	return decode(l, n, "key", pointer)
+	decode(l, n, pointer)
 }
 
 // decode fills the struct behind pointer from those keys of a block that it
 // declares; all others are somebody else's.
-func decode(l *loader, n *node, what string, pointer any) bool {
+func decode(l *loader, n *node, pointer any) (given, bool) {
 	options := gapless.DescribeOptions(pointer)
 	own := &node{place: n.place, shape: block}
 	for _, o := range options {
@@ -175,7 +175,8 @@ func decode(l *loader, n *node, what string, pointer any) bool {
 			own.entries = append(own.entries, e)
 		}
 	}
-	return l.check(l.values(own, options), n.place, what, func(values map[string]any) []gapless.OptionError {
+	v := l.values(own, options)
+	return v, l.check(v, n.place, "key", func(values map[string]any) []gapless.OptionError {
 		return gapless.DecodeOptions(pointer, values)
 	})
 }

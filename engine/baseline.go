@@ -255,16 +255,12 @@ func (b *baseline) protect(c *delta.Comparison) error {
 	return err
 }
 
-// flush makes the log durable and returns its size.
-func (b *baseline) flush(c *delta.Comparison) (int64, error) {
-	size, err := c.Flush()
-	if err != nil {
-		return 0, err
-	}
+// syncLog makes durable what was flushed to the log.
+func (b *baseline) syncLog() error {
 	if err := b.log.Sync(); err != nil {
-		return 0, fmt.Errorf("sync log of fingerprints: %w", err)
+		return fmt.Errorf("sync log of fingerprints: %w", err)
 	}
-	return size, nil
+	return nil
 }
 
 // prepare writes the table that describes the destination once it has

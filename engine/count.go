@@ -14,31 +14,36 @@ import (
 func (e *Engine) count(ctx context.Context, session gapless.Session, s *survey, p *plan.Plan) error {
 	r := &run{Engine: e, survey: s, plan: *p, reading: ctx, started: e.Now(), session: session, lease: &lease{}}
 	for i := range s.partitions {
-		c, err := r.countPartition(ctx, &s.partitions[i], p.Decisions[i])
+		c, reason, err := r.countPartition(ctx, &s.partitions[i], p.Decisions[i])
 		if err != nil {
 			return fmt.Errorf("count %s: %w", p.Decisions[i].Partition, err)
 		}
 		p.Changes = append(p.Changes, c)
-		if code, reason := Guarded(e.Settings, c, c.Creates+c.Updates+c.Unchanged); code != 0 && p.Decisions[i].Sweep {
+		if reason != "" {
 			p.Approvals = append(p.Approvals, plan.Approval{Partition: c.Partition, Reason: reason})
 		}
 	}
 	return nil
 }
 
-func (r *run) countPartition(ctx context.Context, s *surveyed, d plan.Decision) (plan.Count, error) {
-	c := plan.Count{Partition: s.partition.ID}
+// countPartition also returns why the guard would stop the deletes, if it
+// would.
+func (r *run) countPartition(ctx context.Context, s *surveyed, d plan.Decision) (c plan.Count, guard string, err error) {
+	c.Partition = s.partition.ID
 	if d.Mode == plan.ModeNothing {
 		c.Known = true
-		return c, nil
+		return c, "", nil
 	}
 	if d.Mode == plan.ModeRepair || d.Mode == plan.ModeResume || d.Keys {
-		return c, nil
+		return c, "", nil
 	}
 	t := &task{run: r, surveyed: *s, decision: d, base: r.baselines.of(s.partition.ID), dry: true}
 	t.books = newBooks(t)
-	c, err := t.dryRun(ctx)
-	return c, errors.Join(err, t.base.close())
+	c, err = t.dryRun(ctx)
+	if err == nil && t.seen != nil {
+		_, guard = guarded(t.Settings, c, t.seen.Len())
+	}
+	return c, guard, errors.Join(err, t.base.close())
 }
 
 func (t *task) dryRun(ctx context.Context) (plan.Count, error) {

@@ -24,7 +24,7 @@ type task struct {
 	compare  *delta.Comparison // nil unless everything is enumerated
 	dry      bool              // count only: nothing is pushed or stored
 	fed      feed
-	mark     gapless.Mark // everything up to here is pushed
+	marked   marked
 	batchState
 	letters []state.DeadLetter // not stored yet
 	// seen is the table of the enumeration once it has ended; final the
@@ -40,6 +40,15 @@ type task struct {
 	// checkpoint in force; certificate of this run, once sealed.
 	checkpoint  gapless.Checkpoint
 	certificate string
+}
+
+// marked is the place up to which everything is pushed and from which a later
+// run can continue, with the account and the log of fingerprints as they were
+// there.
+type marked struct {
+	mark    gapless.Mark
+	books   books
+	logSize int64
 }
 
 // batchState is what is known of the batch being processed.
@@ -120,8 +129,8 @@ func (t *task) perform(ctx context.Context) error {
 	return t.complete(ctx)
 }
 
-// begin prepares the comparison, and makes durable that a full run began: from
-// here on, its reason outlives a crash.
+// begin prepares the comparison, and makes durable that a full run or a key
+// enumeration has to be completed: from here on, its reason outlives a crash.
 func (t *task) begin(ctx context.Context) error {
 	if t.decision.Sweep {
 		if err := t.beginEnumeration(ctx); err != nil {
@@ -133,13 +142,17 @@ func (t *task) begin(ctx context.Context) error {
 			t.compare.Doubt(proof.KeyHash([]byte(key)))
 		}
 	}
-	if t.decision.Mode != plan.ModeFull || t.dry {
+	if t.dry || t.decision.Mode != plan.ModeFull && !t.decision.Keys {
 		return nil
 	}
 	p := t.row()
-	p.Unfinished, p.Fingerprint = true, t.survey.fingerprint
+	if t.decision.Keys {
+		p.Reconciled = time.Time{}
+	} else {
+		p.Unfinished, p.Fingerprint = true, t.survey.fingerprint
+	}
 	if err := t.commit(ctx, state.Commit{Partitions: []state.Partition{p}}); err != nil {
-		return fmt.Errorf("record the start of a full run: %w", err)
+		return fmt.Errorf("record what has to be completed: %w", err)
 	}
 	t.known = p
 	return nil
@@ -170,8 +183,11 @@ func (t *task) beginEnumeration(ctx context.Context) error {
 	if t.compare, err = t.base.resume(t.known.LogSize, t.Settings.Memory); err != nil {
 		return err
 	}
-	t.mark = t.decision.Mark
-	return t.books.restore(t.known.Progress)
+	if err := t.books.restore(t.known.Progress); err != nil {
+		return err
+	}
+	t.marked = marked{mark: t.decision.Mark, books: *t.books, logSize: t.known.LogSize}
+	return nil
 }
 
 // row is what state will remember of the partition if nothing changes.
@@ -201,18 +217,17 @@ func (t *task) syncProgress(ctx context.Context) error {
 	}
 	var checkpoints []gapless.Checkpoint
 	p := t.row()
-	if t.mark != "" {
+	if t.marked.mark != "" {
 		c := t.nextCheckpoint(t.partition.ID)
 		switch t.decision.Mode {
 		case plan.ModeFull, plan.ModeResume:
-			c.Mark, c.Target = t.mark, t.decision.To
-			size, err := t.base.flush(t.compare)
-			if err != nil {
+			c.Mark, c.Target = t.marked.mark, t.decision.To
+			if err := t.base.syncLog(); err != nil {
 				return err
 			}
-			p.LogSize = size
+			p.LogSize = t.marked.logSize
 		case plan.ModeIncremental:
-			c.Position = gapless.Position(t.mark)
+			c.Position = gapless.Position(t.marked.mark)
 		}
 		if c.Position != "" || c.Mark != "" {
 			checkpoints = append(checkpoints, c)
@@ -228,7 +243,7 @@ func (t *task) syncProgress(ctx context.Context) error {
 	if t.checkpoint.Mark != "" {
 		p.Outcome = plan.OutcomeInterrupted // until the run says otherwise: nothing was completed
 	}
-	progress, err := t.books.save()
+	progress, err := t.marked.books.save()
 	if err != nil {
 		return err
 	}
@@ -420,7 +435,8 @@ type savedBooks struct {
 	Counts      Counts            `json:"counts"`
 }
 
-func (b *books) save() (json.RawMessage, error) {
+func (b books) save() (json.RawMessage, error) {
+	b.synced()
 	text, err := json.Marshal(savedBooks{b.certificate, b.counts})
 	if err != nil {
 		return nil, fmt.Errorf("encode progress: %w", err)

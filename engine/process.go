@@ -186,10 +186,26 @@ func (t *task) process(ctx context.Context, b *gapless.Batch) error {
 		}
 	}
 	if b.Mark != "" {
-		t.mark = b.Mark
+		if err := t.reach(b.Mark); err != nil {
+			return err
+		}
 	}
 	t.advance(difference(t.books.counts, before), bytes)
 	return t.maybeSync(ctx)
+}
+
+// reach notes that everything up to mark is pushed.
+func (t *task) reach(mark gapless.Mark) error {
+	t.marked.mark, t.marked.books = mark, *t.books
+	if t.compare == nil || t.dry {
+		return nil
+	}
+	size, err := t.compare.Flush()
+	if err != nil {
+		return fmt.Errorf("write log of fingerprints: %w", err)
+	}
+	t.marked.logSize = size
+	return nil
 }
 
 func difference(a, b Counts) Counts {

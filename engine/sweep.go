@@ -131,7 +131,7 @@ func (t *task) guard(ctx context.Context, c plan.Count) error {
 			"%d records of %s are missing, but %d could not be identified and may be among them; nothing was deleted",
 			c.Deletes, t.partition.ID, t.unidentified).WithHint("correct the records that gapless deadletters list shows, then run again"))
 	}
-	code, reason := Guarded(t.Settings, c, t.books.counts.Read-t.books.counts.Filtered)
+	code, reason := guarded(t.Settings, c, t.seen.Len())
 	if code == 0 {
 		return nil
 	}
@@ -150,11 +150,10 @@ func (t *task) guard(ctx context.Context, c plan.Count) error {
 		WithHint("look at gapless plan; if that is right, run again with --approve %s", id)
 }
 
-// Guarded says whether the guard stops deletes as counted, with the code and a
+// guarded says whether the guard stops deletes as counted, with the code and a
 // sentence; the code is 0 if it does not. seen is how many records the
 // enumeration contained.
-func Guarded(s Settings, c plan.Count, seen uint64) (gapless.Code, string) {
-	s = s.withDefaults()
+func guarded(s Settings, c plan.Count, seen uint64) (gapless.Code, string) {
 	switch {
 	case c.Deletes == 0:
 		return 0, ""

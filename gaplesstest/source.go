@@ -80,6 +80,13 @@ func (s *Source) Records(collection string) map[string]string {
 	return all
 }
 
+// Now returns the position that the source would issue now.
+func (s *Source) Now() gapless.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return gapless.Position(strconv.Itoa(len(s.log)))
+}
+
 // Prune makes every position before now expire.
 func (s *Source) Prune() {
 	s.mu.Lock()

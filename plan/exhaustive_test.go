@@ -15,8 +15,9 @@ type pair struct {
 }
 
 func relations() []pair {
+	epochs := map[string]uint64{"r1": 1, "r2": 2}
 	at := func(run string, seq uint64, position gapless.Position) gapless.Checkpoint {
-		return gapless.Checkpoint{Partition: "p", Run: run, Seq: seq, Position: position}
+		return gapless.Checkpoint{Partition: "p", Run: run, Seq: seq, Position: position, Epoch: epochs[run]}
 	}
 	midway := func(run string, seq uint64, position gapless.Position, mark gapless.Mark) gapless.Checkpoint {
 		c := at(run, seq, position)
@@ -197,7 +198,8 @@ func gapAfterCompare(f plan.Facts) string {
 
 func gapAfterIncremental(f plan.Facts, d plan.Decision) string {
 	agree := f.Destination.Run == f.State.Run && f.Destination.Seq == f.State.Seq && f.Destination.Position == f.State.Position
-	behind := f.Destination.Run == f.State.Run && f.State.Seq < f.Destination.Seq && f.State.Mark == ""
+	earlier := f.State.Run < f.Destination.Run || f.State.Run == f.Destination.Run && f.State.Seq < f.Destination.Seq
+	behind := earlier && f.State.Position != ""
 	switch {
 	case f.Model != gapless.ModelLog && f.Model != gapless.ModelModified:
 		return "the source cannot tell changes"

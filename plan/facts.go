@@ -88,17 +88,18 @@ type Facts struct {
 }
 
 // Start returns the position that an incremental run would continue from:
-// the older of the two checkpoints. Empty means that there is none.
+// that of the older of the two checkpoints. Empty means that there is none.
 //
-// Positions are opaque, so only the checkpoints' sequence numbers can order
-// them, and only within one run: after a restored backup the count may have
-// started over. Across runs it is the destination's, which is in order with
-// the data that the destination holds and therefore never too new for it.
+// Positions are opaque, so only epoch and sequence number can order them. An
+// epoch is never below the time at which it was given out, so that the order
+// holds across runs, restored backups and lost state.
 func (f *Facts) Start() gapless.Position {
-	if f.stateBehind() && f.State.Position != "" && !underWay(&f.State) {
-		return f.State.Position
+	d, s := &f.Destination, &f.State
+	older := s.Epoch < d.Epoch || s.Epoch == d.Epoch && s.Seq < d.Seq
+	if older && s.Position != "" {
+		return s.Position
 	}
-	return f.Destination.Position
+	return d.Position
 }
 
 // exists reports whether c is a checkpoint at all. One without position and

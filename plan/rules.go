@@ -17,7 +17,7 @@ func table() [12]Rule {
 		{"P5", "the source says that the position has expired or is unknown, or cannot name its new one", "full", expired},
 		{"P6", "filter, mapping, key or schema changed in a way that alters existing records", "full", fingerprint},
 		{"P7", "the source cannot tell changes, and an equal position does not prove that there are none", "compare: everything is read, only differences are pushed; full if there is no valid baseline or destination and state disagree", cannotTell},
-		{"P8", "a verification found differences and there is nothing else to do, or the source cannot read single records", "repair just those; full if the source cannot read single records", differences},
+		{"P8", "a verification found differences and there is nothing else to do, or the source cannot read single records", "repair just those; if the source cannot read single records compare, without trusting their fingerprints, or full if there is no valid baseline", differences},
 		{"P9", "the source's position equals the checkpoint, on which destination and state agree after a complete run; no key enumeration is due", "nothing", nothing},
 		{"P10", "destination and state disagree on the checkpoint", "incremental from the older of the two, with a key enumeration where the source cannot see deletes (full if it cannot enumerate keys); reported", disagreement},
 		{"P11", "otherwise", "incremental from the checkpoint to the new position, with a key enumeration if one is due (full if the source cannot enumerate keys)", incremental},
@@ -117,6 +117,8 @@ func differences(f *Facts, d *Decision) bool {
 		found = "1 record was found to differ"
 	}
 	switch {
+	case !f.CanFetch && f.BaselineValid && f.agree() && !f.readsChanges():
+		return d.choose(ModeCompare, found+"; the source cannot read single records, so everything is read and compared")
 	case !f.CanFetch:
 		return d.choose(ModeFull, found+" and the source cannot read single records")
 	case !f.unmoved() || f.keysDue():

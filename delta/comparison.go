@@ -171,7 +171,7 @@ func (c *Comparison) Keep(key []byte, kh gapless.Hash128, line uint64) error {
 // again. It may be called until WriteTable.
 func (c *Comparison) Distrust(kh gapless.Hash128) {
 	if c.finished {
-		_ = kh
+		c.late = append(c.late, kh)
 		return
 	}
 	_ = c.note(&entry{record: record{kh: kh}, kind: kindDistrust}) // the next call returns the error

@@ -47,6 +47,20 @@ func TestEmptyEnumerationLeavesAllAbsent(t *testing.T) {
 	}
 }
 
+func TestOneAbsentRecordIsFound(t *testing.T) {
+	t.Parallel()
+	const records = 130
+	base := smallTable(t, records)
+	for i := range records {
+		c := compareWith(t, base, 1<<20)
+		addAll(t, c, 0, i)
+		addAll(t, c, i+1, records)
+		if keys := absentOf(t, c); !slices.Equal(keys, []string{keyOf(i)}) {
+			t.Errorf("absent are %v instead of %s", keys, keyOf(i))
+		}
+	}
+}
+
 // A delete that was refused must be found again.
 func TestRefusedDeleteIsAbsentAgain(t *testing.T) {
 	t.Parallel()

@@ -101,6 +101,72 @@ func TestTruncatedTablesAreDetected(t *testing.T) {
 	}
 }
 
+func TestLookupDetectsDamage(t *testing.T) {
+	t.Parallel()
+	file := smallTable(t, 1)
+	table, err := file.table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 8; at < 8+24+4; at++ { // the only record and its checksum
+		file.data[at] ^= 1
+		if _, _, err := table.Lookup(hashOf(keyOf(0))); !isDamage(err) {
+			t.Errorf("flipped bit in byte %d: error %v", at, err)
+		}
+		file.data[at] ^= 1
+	}
+}
+
+// Tables whose checksums are right, but which nobody wrote.
+func TestForgedTablesAreDetected(t *testing.T) {
+	t.Parallel()
+	good := smallTable(t, 65)
+	tests := []struct {
+		name  string
+		forge func(data []byte)
+	}{
+		{"key beyond its block", func(data []byte) { data[8+64*24+4] = 0x7f }},
+		{"endless length of a key", func(data []byte) {
+			for i := range 12 {
+				data[8+64*24+4+i] = 0xff
+			}
+		}},
+		{"records out of order", func(data []byte) { copy(data[8+24:8+48], data[8+48:8+72]) }},
+		{"another first record", func(data []byte) { data[8]++ }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, allowed := range []int{0, 1 << 20} {
+				bad := &memory{data: slices.Clone(good.data)}
+				tt.forge(bad.data)
+				reseal(bad.data)
+				if err := use(bad, int64(len(bad.data)), allowed); !isDamage(err) {
+					t.Errorf("with %d bytes of memory: error %v", allowed, err)
+				}
+			}
+		})
+	}
+}
+
+func TestResumeRefusesTheLogOfALaterEnumeration(t *testing.T) {
+	t.Parallel()
+	table, err := smallTable(t, 1).table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &memory{}
+	c := delta.New(table, log, 0)
+	_, failed := c.Add([]byte(keyOf(0)), hashOf(keyOf(0)), 9, 0)
+	size, err := c.Flush()
+	if err := errors.Join(failed, err); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := delta.Resume(log, size, 0); !isDamage(err) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestNewerTablesAreRefused(t *testing.T) {
 	t.Parallel()
 	file := smallTable(t, 1)

@@ -142,7 +142,8 @@ func (s *system) enumerate(t *rapid.T) {
 	odd := rapid.Bool().Draw(t, "odd")
 	size := rapid.SampledFrom([]int{0, 3, 60, 500}).Draw(t, "size")
 	list := rapid.SliceOfN(rapid.IntRange(0, keys), size/2, size).Draw(t, "records")
-	for _, n := range list {
+	variants := rapid.IntRange(1, 2).Draw(t, "variants")
+	for i, n := range list {
 		key := fmt.Sprintf("key-%d", n)
 		switch {
 		case odd && n%7 == 1:
@@ -153,7 +154,7 @@ func (s *system) enumerate(t *rapid.T) {
 		case odd && n%7 == 2:
 			s.distrust(key)
 		default:
-			content := uint64(n % contents) // 0 is a content like any other
+			content := uint64((n + i%variants) % contents) // 0 is a content like any other
 			want := s.stand(key, max(content, 1))
 			got, err := s.c.Add([]byte(key), s.hash(key), content, s.last)
 			if err != nil || got != want {

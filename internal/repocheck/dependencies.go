@@ -14,6 +14,7 @@ type Dependency struct {
 func Dependencies() []Dependency {
 	return []Dependency{
 		{"github.com/blevesearch/bleve/v2", []string{"hub"}, "full text with facets, highlighting and field queries"},
+		{"github.com/blevesearch/bleve_index_api", []string{"hub"}, "the types that bleve's readers and analysers speak"},
 		{"github.com/cockroachdb/pebble/v2", []string{"hub", "internal/bench"}, "apply unsynced, sync the log, snapshot: exactly pushed, synced and the synced view"},
 		{"github.com/expr-lang/expr", []string{"mapping"}, "filters whose types are checked when they are loaded, with bounded memory"},
 		{"github.com/goccy/go-yaml", []string{"config"}, "a YAML syntax tree that knows lines and columns"},

@@ -17,6 +17,7 @@ func TestMutableStateIsFound(t *testing.T) {
 		{"sentinel", `var ErrX = errors.New("x")`, 0},
 		{"guard", `var _ I = T{}`, 0},
 		{"table", `var table = map[string]int{"a": 1}; func f() int { return table["a"] }`, 0},
+		{"computed table", `var table = func() (t [4]int) { t[0] = 1; return t }()`, 0},
 		{"shadowed", `var table = map[string]int{}; func f() { table := map[string]int{}; table["a"] = 1 }`, 0},
 		{"embedded", "\n//go:embed x\nvar files embed.FS", 0},
 		{"field of the same name", `var table = []int{1}; type s struct{ table []int }; func (x *s) f() { x.table = nil }`, 0},

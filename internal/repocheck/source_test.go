@@ -120,7 +120,7 @@ func TestPackagesHaveNoMutableState(t *testing.T) {
 
 // constructors return values that do not change once they are made.
 var constructors = []string{
-	"errors.New", "regexp.MustCompile", "template.Must", "strings.NewReplacer", "sync.OnceValue", "sync.OnceValues",
+	"errors.New", "fmt.Errorf", "regexp.MustCompile", "template.Must", "strings.NewReplacer", "sync.OnceValue", "sync.OnceValues",
 	"filepath.Join", "reflect.TypeFor", "big.NewInt", "crc32.MakeTable",
 }
 
@@ -173,6 +173,9 @@ func mutableByForm(f *ast.File, v *ast.ValueSpec, i int) string {
 	}
 	switch value := v.Values[min(i, len(v.Values)-1)].(type) {
 	case *ast.CallExpr:
+		if _, computed := value.Fun.(*ast.FuncLit); computed && !exported {
+			return "" // a table that is computed once
+		}
 		name := types.ExprString(value.Fun)
 		if slices.Contains(constructors, name) || name == "[]byte" || strings.HasPrefix(name, "reflect.TypeFor[") {
 			return ""

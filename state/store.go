@@ -149,8 +149,8 @@ type Commit struct {
 	At time.Time
 }
 
-// HeldError says who holds a lease. [Leaser.Acquire] wraps it in a recoverable
-// [gapless.Error] with [gapless.CodeLeaseHeld].
+// HeldError says who holds a lease. [Leaser.Acquire] wraps it in a
+// [gapless.Error] with [gapless.CodeLeaseHeld], which is recoverable.
 type HeldError struct {
 	Connector, Holder string
 	Until             time.Time
@@ -165,5 +165,5 @@ func (e *HeldError) Error() string {
 // runner holds.
 func NewHeldError(held Lease) error {
 	cause := &HeldError{Connector: held.Connector, Holder: held.Holder, Until: held.Until}
-	return gapless.Errorf(gapless.CodeLeaseHeld, held.Connector, "acquire the lease: %w", gapless.Recoverable(cause))
+	return gapless.Errorf(gapless.CodeLeaseHeld, held.Connector, "acquire the lease: %w", cause)
 }

@@ -52,20 +52,32 @@ func childOpens(ctx context.Context, dir string) error {
 	return s.Close()
 }
 
-func TestProcessesCreateTheStoreTogether(t *testing.T) {
+func TestProcessesMigrateTheStoreTogether(t *testing.T) {
 	t.Parallel()
-	for range 5 {
-		dir := t.TempDir()
-		var group sync.WaitGroup
-		for range 6 {
-			group.Go(func() {
-				if out, err := childCommand(t, "open", dir).CombinedOutput(); err != nil {
-					t.Errorf("%v: %s", err, out)
+	for _, test := range []struct {
+		name  string
+		start func(t *testing.T, dir string)
+	}{
+		{"new", func(*testing.T, string) {}},
+		{"old", makeOld},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for range 5 {
+				dir := t.TempDir()
+				test.start(t, dir)
+				var group sync.WaitGroup
+				for range 6 {
+					group.Go(func() {
+						if out, err := childCommand(t, "open", dir).CombinedOutput(); err != nil {
+							t.Errorf("%v: %s", err, out)
+						}
+					})
 				}
-			})
-		}
-		group.Wait()
-		mustAcquire(t, mustOpen(t, dir))
+				group.Wait()
+				mustAcquire(t, mustOpen(t, dir))
+			}
+		})
 	}
 }
 

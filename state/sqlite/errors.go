@@ -34,7 +34,7 @@ func (s *Store) failed(ctx context.Context, doing string, err error) error {
 	}
 	switch e.Code() & 0xff { // the low byte is the primary result code
 	case sqlite3.SQLITE_FULL:
-		return gapless.Errorf(gapless.CodeStoreFull, s.path, "%s: %w", doing, gapless.Recoverable(err))
+		return gapless.Errorf(gapless.CodeStoreFull, s.path, "%s: %w", doing, err)
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return gapless.Errorf(gapless.CodeStoreLocked, s.path, "%s: %w", doing, gapless.Recoverable(err))
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:

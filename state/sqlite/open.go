@@ -30,6 +30,9 @@ const schemaVersion = 1
 // suffixes -wal and -shm beside it while it is open.
 const FileName = "state.db"
 
+// lockName is an empty file that is locked while the schema changes.
+const lockName = "state.lock"
+
 // Pragmas of every connection. Another process may hold the write lock for as
 // long as a commit takes.
 const (
@@ -67,8 +70,8 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, gapless.Misconfigured(fmt.Errorf("open state: %w", err))
 	}
-	if s.read, err = s.connect(readPragmas, readers); err == nil {
-		s.write, err = s.connect(writePragmas, 1)
+	if s.read, err = connect(s.path, readPragmas, readers); err == nil {
+		s.write, err = connect(s.path, writePragmas, 1)
 	}
 	if err == nil {
 		err = s.ensureSchema(ctx)
@@ -91,9 +94,9 @@ func (s *Store) Close() error {
 }
 
 // connect returns a pool; nothing is opened before its first use.
-func (s *Store) connect(pragmas string, connections int) (*sql.DB, error) {
-	path := (&url.URL{Path: filepath.ToSlash(s.path)}).EscapedPath()
-	db, err := sql.Open("sqlite", "file:"+path+"?"+pragmas)
+func connect(path, pragmas string, connections int) (*sql.DB, error) {
+	escaped := (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
+	db, err := sql.Open("sqlite", "file:"+escaped+"?"+pragmas)
 	if err != nil {
 		return nil, err
 	}
@@ -131,21 +134,46 @@ func (s *Store) current(ctx context.Context, db *sql.DB) (bool, error) {
 	return version == schemaVersion, err
 }
 
-// migrate brings the schema up to date. Its connection locks the file for
-// itself from before the first look until it is closed, so that of several
-// processes one migrates and the others find it done.
-func (s *Store) migrate(ctx context.Context) (err error) {
-	db, err := s.connect(migratePragmas, 1)
+// migrate brings the schema up to date. Of several processes one does it, the
+// others wait and find it done.
+func (s *Store) migrate(ctx context.Context) error {
+	s.read.SetMaxIdleConns(0) // whoever waits must not keep the file open
+	defer s.read.SetMaxIdleConns(readers)
+	return s.alone(ctx, func() error {
+		if current, err := s.current(ctx, s.read); err != nil || current {
+			return err
+		}
+		return s.migrateAlone(ctx)
+	})
+}
+
+// alone runs do while no other process is in alone. The lock is that of a
+// transaction on an empty database beside the store, so that it ends with the
+// process. The store itself cannot serve: two that wait for its exclusive lock
+// keep each other out.
+func (s *Store) alone(ctx context.Context, do func() error) (err error) {
+	db, err := connect(filepath.Join(filepath.Dir(s.path), lockName), writePragmas, 1)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	s.read.SetMaxIdleConns(0) // an open connection of our own would be in the way
-	defer s.read.SetMaxIdleConns(readers)
-	if _, err := db.ExecContext(ctx, "BEGIN EXCLUSIVE; COMMIT"); err != nil {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
 		return err
 	}
-	if current, err := s.current(ctx, db); err != nil || current {
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	return do()
+}
+
+// migrateAlone locks the file for as long as it works, so that no program of
+// another version has it open.
+func (s *Store) migrateAlone(ctx context.Context) (err error) {
+	db, err := connect(s.path, migratePragmas, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, "BEGIN EXCLUSIVE; COMMIT"); err != nil {
 		return err
 	}
 	if err := os.Chmod(s.path, 0o600); err != nil { // the files beside it inherit the mode

@@ -120,9 +120,9 @@ func TestSchemaVersionIsTheLastMigration(t *testing.T) {
 	}
 }
 
-func TestOpenMigratesAnOlderStore(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
+// makeOld leaves a store as it was before the first migration.
+func makeOld(t *testing.T, dir string) {
+	t.Helper()
 	s := mustOpen(t, dir)
 	mustExec(t, s, `DELETE FROM goose_db_version WHERE version_id > 0`)
 	for _, table := range []string{"dead_letters", "certificates", "plans", "runs", "partitions", "connectors"} {
@@ -131,6 +131,12 @@ func TestOpenMigratesAnOlderStore(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestOpenMigratesAnOlderStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	makeOld(t, dir)
 	start := time.Now()
 	mustAcquire(t, mustOpen(t, dir))
 	if took := time.Since(start); took > 5*time.Second {
@@ -144,22 +150,23 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 		name  string
 		spoil func(t *testing.T, dir, file string)
 		code  gapless.Code
+		kind  gapless.Kind
 	}{
 		{"newer version", func(t *testing.T, dir, _ string) {
 			s := mustOpen(t, dir)
 			mustExec(t, s, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, TRUE)`, schemaVersion+1)
 			_ = s.Close()
-		}, gapless.CodeStoreVersion},
+		}, gapless.CodeStoreVersion, gapless.KindMisconfigured},
 		{"not a database", func(t *testing.T, _, file string) {
 			if err := os.WriteFile(file, make([]byte, 8192), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, gapless.CodeStoreDamaged},
+		}, gapless.CodeStoreDamaged, gapless.KindUnrecoverable},
 		{"cut off", func(t *testing.T, _, file string) {
 			if err := os.Truncate(file, 4096); err != nil {
 				t.Fatal(err)
 			}
-		}, gapless.CodeStoreDamaged},
+		}, gapless.CodeStoreDamaged, gapless.KindUnrecoverable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -171,7 +178,7 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 			}
 			test.spoil(t, dir, filepath.Join(dir, FileName))
 			_, err := Open(t.Context(), dir)
-			wantCode(t, test.code, gapless.KindUnrecoverable, err)
+			wantCode(t, test.code, test.kind, err)
 		})
 	}
 }

@@ -238,7 +238,9 @@ func commitParallel(t *testing.T, s state.Store) {
 	for i := range connectors {
 		name := fmt.Sprintf("c%d", i)
 		l := acquire(t, s, name, at(0))
+		done := make(chan struct{})
 		group.Go(func() {
+			defer close(done)
 			var last *proof.Certificate
 			for n := range commits {
 				p := samplePartition(l, "p")
@@ -250,22 +252,30 @@ func commitParallel(t *testing.T, s state.Store) {
 				}
 			}
 		})
-		group.Go(func() {
-			var seen uint64
-			for seen < commits {
-				c, err := s.LastCertificate(t.Context(), name, "p")
-				if err != nil && !errors.Is(err, gapless.ErrNotFound) || c.Seq < seen || t.Failed() {
-					t.Errorf("%s: certificate %d after %d, %v", name, c.Seq, seen, err)
-					return
-				}
-				seen = c.Seq
-			}
-		})
+		group.Go(func() { watch(t, s, name, done) })
 	}
 	group.Wait()
 	for _, p := range remember(t, s).Partitions {
 		if p.Seq != commits {
 			t.Errorf("partition of %s is at %d", p.Connector, p.Seq)
+		}
+	}
+}
+
+// watch reads the last certificate until done and sees it only ever advance.
+func watch(t *testing.T, s state.Store, connector string, done <-chan struct{}) {
+	var seen uint64
+	for {
+		c, err := s.LastCertificate(t.Context(), connector, "p")
+		if err != nil && !errors.Is(err, gapless.ErrNotFound) || c.Seq < seen {
+			t.Errorf("%s: certificate %d after %d, %v", connector, c.Seq, seen, err)
+			return
+		}
+		seen = c.Seq
+		select {
+		case <-done:
+			return
+		default:
 		}
 	}
 }

@@ -37,7 +37,7 @@ func apply(t testing.TB, p *mapping.Program, op gapless.Op, data string) string 
 		t.Fatal(err)
 	}
 	if said != "" {
-		if out.Len() != 0 || len(out.Rejects) != strings.Count(said, "rejected") {
+		if out.Len() != 0 || len(out.Buf) != 0 || len(out.Rejects) != strings.Count(said, "rejected") {
 			t.Errorf("%s, but %d rows and %d rejects", said, out.Len(), len(out.Rejects))
 		}
 		return said
@@ -89,6 +89,7 @@ func TestSet(t *testing.T) {
 		{"quotes in keys", set(`say "x"`, "a"), `{"a":1}`, `{"a":1,"say \"x\"":1}`},
 		{"first of duplicates", set("x", "a", "b", "0"), `{"a":1,"a":2,"b":3,"b":4}`, `{"a":1,"a":2,"b":0,"x":1}`},
 		{"first of nested duplicates", set("x", "a.b", "y", "len(a) + a.b"), `{"a":{"b":1,"b":2}}`, `{"a":{"b":1,"b":2},"x":1,"y":2}`},
+		{"first of decoded duplicates", set("x", "get(a, 'b')"), `{"a":{"b":1,"b":2}}`, `{"a":{"b":1,"b":2},"x":1}`},
 		{"keeps white space", set("x", "a"), " {\n  \"a\": 1,\n  \"b\": 2\n} ", " {\n  \"a\": 1,\n  \"b\": 2,\"x\":1\n} "},
 		{"empty object", set("x", "1"), `{ }`, `{ "x":1}`},
 		{"text with invalid UTF-8", set("x", "upper(a)"), "{\"a\":\"\xff\"}", "{\"a\":\"\xff\",\"x\":\"\uFFFD\"}"},
@@ -96,6 +97,8 @@ func TestSet(t *testing.T) {
 		{"division by zero", set("x", "a / 0"), `{"a":1}`, "rejected: map record: map.x: a / 0: the result is not a finite number"},
 		{"type mismatch", set("x", "a + 1"), `{"a":"s"}`, "rejected: map record: map.x: a + 1: invalid operation: string + int"},
 		{"missing in arithmetic", set("x", "a.b + 1"), `{"a":{}}`, "rejected: map record: map.x: a.b + 1: invalid operation: <nil> + int, because the record has no a.b"},
+		{"memory", set("x", "len(map(1..n, 1..n))"), `{"n":3000}`, "rejected: map record: map.x: len(map(1..n, 1..n)): memory budget exceeded"},
+		{"rejected late", set("w", "1", "x", "a + 1"), `{"a":"s"}`, "rejected: map record: map.x: a + 1: invalid operation: string + int"},
 		{"no object", set("x", "1"), `[1]`, "rejected: map record: the data is not a JSON object"},
 		{"deep value", set("x", "len(a)"), `{"a":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`, "rejected: map record: map.x: len(a): a: the value is nested too deeply"},
 		{"deep value untouched", set("x", "1"), `{"a":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`, `{"a":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `,"x":1}`},
@@ -286,7 +289,7 @@ func TestApplyKeepsTheRest(t *testing.T) {
 		{Line: 1, Record: gapless.Record{Key: "a", Version: "v1", Modified: time.Unix(5, 6).UTC(), Data: []byte(`{"n":1}`), Parts: []gapless.Part{{Name: "p", Size: 3}}}},
 		{Line: 2, Record: gapless.Record{Key: "b", Data: []byte(`{"n":9}`)}},
 		{Line: 3, Record: gapless.Record{Key: "c", Data: []byte(`{"n":"x"}`)}},
-		{Line: 4, Op: gapless.OpDelete, Record: gapless.Record{Key: "d"}},
+		{Line: 4, Op: gapless.OpDelete, Record: gapless.Record{Key: "d", Data: []byte(`{"n":9}`)}},
 		{Line: 5, Record: gapless.Record{Key: "only a key", Version: "v5"}},
 		{Line: 6, Record: gapless.Record{Key: "f", Version: "v6", Data: []byte(`{"n":2}`), Parts: []gapless.Part{{Name: "q"}, {Name: "r"}}}},
 	}

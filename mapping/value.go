@@ -68,11 +68,11 @@ func decode(raw []byte, depth int) (any, error) {
 		}
 		return decodeArray(raw, depth)
 	case isNumber(raw):
-		if integer, float, ok := number(raw); !ok {
+		integer, float, ok := number(raw)
+		if !ok {
 			return float, nil
-		} else {
-			return integer, nil
 		}
+		return integer, nil
 	}
 	switch string(raw) {
 	case "true":

@@ -342,6 +342,15 @@ func TestApplyKeepsTheRest(t *testing.T) {
 	}
 }
 
+func TestMappedRecordStaysBelowTheLimit(t *testing.T) {
+	t.Parallel()
+	p := compile(t, mapping.Spec{Set: map[string]string{"b": "a"}})
+	data := `{"a":"` + strings.Repeat("x", gapless.MaxDataBytes/2) + `"}`
+	if got := apply(t, p, gapless.OpUpsert, data); !strings.HasPrefix(got, "rejected: map record: the mapped record is larger than") {
+		t.Errorf("got %.100s", got)
+	}
+}
+
 func TestNilProgramIsIdentity(t *testing.T) {
 	t.Parallel()
 	var p *mapping.Program

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
 )
 
@@ -129,7 +130,28 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 			return f, err
 		}
 	}
+	if f.Model != gapless.ModelFull && f.Start() != "" && !f.Destination.Same(f.State) {
+		var err error
+		if f.Unaccounted, err = e.unaccounted(ctx, p.ID, f.Start()); err != nil {
+			return f, err
+		}
+	}
 	return f, e.resumeFacts(ctx, &f, p, known)
+}
+
+// unaccounted reports whether no certificate accounts for what lies before a
+// position.
+func (e *Engine) unaccounted(ctx context.Context, partition string, at gapless.Position) (bool, error) {
+	checker := proof.NewChecker(e.Connector)
+	for c, err := range e.Store.Certificates(ctx, e.Connector) {
+		if err != nil {
+			return false, fmt.Errorf("read certificates: %w", err)
+		}
+		if c.Partition == partition {
+			checker.Add(c)
+		}
+	}
+	return !checker.Covers(partition, at), nil
 }
 
 // baselineFacts finds out whether the fingerprints belong to the destination's

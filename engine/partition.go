@@ -60,19 +60,29 @@ type batchState struct {
 	leaving uint64 // rows that the filter turned into deletes
 }
 
-// perPartition carries out the decision for one partition and records how it
-// ended. If the source turns out not to honour a position or mark, it decides
-// once more with that fact.
+// perPartition brings a partition up to where the source was when the run
+// began, and records how that ended. An enumeration that was resumed leads to
+// an older position; the changes since then follow at once.
 func (r *run) perPartition(ctx context.Context, s *surveyed, d plan.Decision) error {
-	if s.facts.Differences > 0 {
-		d.Repair = true
+	t, err := r.carryOut(ctx, s, d)
+	if d.Mode != plan.ModeResume || outcomeOf(err) != plan.OutcomeComplete || s.facts.Model == gapless.ModelFull {
+		return err
 	}
+	next := surveyed{partition: s.partition, known: t.known, facts: s.facts}
+	next.facts.Destination, next.facts.State = t.checkpoint, t.checkpoint
+	next.facts.LastOutcome, next.facts.FullUnfinished = plan.OutcomeComplete, false
+	_, changesErr := r.carryOut(ctx, &next, plan.Decide(next.facts))
+	return worst([]error{err, changesErr})
+}
+
+// carryOut carries out one decision. If the source turns out not to honour a
+// position or mark, it decides once more with that fact.
+func (r *run) carryOut(ctx context.Context, s *surveyed, d plan.Decision) (*task, error) {
 	t, err := r.attempt(ctx, s, d)
 	if again, ok := reconsider(s.facts, d, t, err); ok {
-		d = again
-		t, err = r.attempt(ctx, s, d)
+		t, err = r.attempt(ctx, s, again)
 	}
-	return t.finish(ctx, err)
+	return t, t.finish(ctx, err)
 }
 
 // reconsider decides again after the source refused a position or mark before
@@ -110,6 +120,9 @@ func (r *run) attempt(ctx context.Context, s *surveyed, d plan.Decision) (*task,
 
 // perform reads, pushes, sweeps and completes.
 func (t *task) perform(ctx context.Context) error {
+	if err := t.sealCrashed(ctx); err != nil {
+		return err
+	}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
@@ -356,6 +369,34 @@ func (t *task) certify(ctx context.Context, p state.Partition, commit state.Comm
 	}
 	t.known, t.certificate = p, c.ID
 	return nil
+}
+
+// sealCrashed accounts for a run that wrote checkpoints and then died: the
+// books that it saved with the last of them become its certificate.
+func (t *task) sealCrashed(ctx context.Context) error {
+	if len(t.known.Progress) == 0 {
+		return nil
+	}
+	var saved savedBooks
+	if err := json.Unmarshal(t.known.Progress, &saved); err != nil {
+		return gapless.Unrecoverable(fmt.Errorf("decode the progress of run %s: %w", t.known.LastRun, err))
+	}
+	last, err := t.Store.LastCertificate(ctx, t.Connector, t.partition.ID)
+	var previous *proof.Certificate
+	switch {
+	case err == nil:
+		previous = &last
+	case !errors.Is(err, gapless.ErrNotFound):
+		return fmt.Errorf("read the last certificate: %w", err)
+	}
+	c := saved.Certificate
+	if previous != nil && previous.Run == c.Run {
+		return nil // it ended in order
+	}
+	c.Failure = gapless.KindRecoverable.String()
+	c.Checkpoint, c.Finished = t.known.Checkpoint, t.known.Updated
+	c.Seal(previous)
+	return t.commit(ctx, state.Commit{Certificates: []proof.Certificate{c}})
 }
 
 // finish records how the partition ended and returns the error of the run.

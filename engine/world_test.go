@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,7 +23,7 @@ const connector = "c"
 // world is a source, a destination and a state, over several runs of engines
 // that share nothing else, as processes would.
 type world struct {
-	testing.TB
+	tester
 	source   *gaplesstest.Source
 	dest     *gaplesstest.Destination
 	dir      string
@@ -36,12 +35,20 @@ type world struct {
 	events   []engine.Event
 }
 
+// tester is what [testing.TB] and a property test have in common.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	TempDir() string
+}
+
 var models = []gapless.ChangeModel{gapless.ModelFull, gapless.ModelModified, gapless.ModelLog}
 
-func newWorld(t testing.TB, model gapless.ChangeModel) *world {
+func newWorld(t tester, model gapless.ChangeModel) *world {
 	t.Helper()
 	return &world{
-		TB: t, source: gaplesstest.NewSource("r"), dest: gaplesstest.NewDestination("d1"), dir: t.TempDir(), model: model,
+		tester: t, source: gaplesstest.NewSource("r"), dest: gaplesstest.NewDestination("d1"), dir: t.TempDir(), model: model,
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		// Small numbers, so that a handful of records crosses every boundary.
 		settings: engine.Settings{BatchRows: 3, SyncRecords: 5, Attempts: 1, GuardRecords: 1000},

@@ -85,7 +85,7 @@ func everyBit(f plan.Facts, early int, fn func(plan.Facts)) {
 	if early != 0 {
 		step = 101
 	}
-	for bits := 0; bits < 1<<10; bits += step {
+	for bits := 0; bits < 1<<11; bits += step {
 		f.FullUnfinished = bits&1 != 0
 		f.ProgressIntact = bits&2 != 0
 		f.ProgressHonoured = bits&4 != 0
@@ -95,7 +95,8 @@ func everyBit(f plan.Facts, early int, fn func(plan.Facts)) {
 		f.CanFetch = bits&64 != 0
 		f.CanReadKeys = bits&128 != 0
 		f.ReconcileDue = bits&256 != 0
-		f.Differences = bits >> 9 * 3
+		f.Differences = bits >> 9 & 1 * 3
+		f.Unaccounted = bits&1024 != 0
 		fn(f)
 	}
 }
@@ -209,6 +210,8 @@ func gapAfterIncremental(f plan.Facts, d plan.Decision) string {
 		return "state is older, and it was not continued from there"
 	case !behind && d.From != f.Destination.Position:
 		return "continued from a position the destination never reached"
+	case !agree && f.Unaccounted:
+		return "continued from a position that nothing accounts for"
 	case !agree && !d.Disagreement:
 		return "a disagreement goes unreported"
 	case f.Model == gapless.ModelModified && (!agree || f.ReconcileDue) && !d.Keys:

@@ -57,6 +57,9 @@ type Facts struct {
 	// ProgressHonoured: the source still honours Destination.Mark.
 	ProgressHonoured bool `json:"progress_honoured,omitempty"`
 
+	// Unaccounted: destination and state disagree, and no certificate accounts
+	// for what lies before the position of [Facts.Start].
+	Unaccounted bool `json:"unaccounted,omitempty"`
 	// PositionExpired: the source says that the position of [Facts.Start] has
 	// expired or is unknown.
 	PositionExpired bool `json:"position_expired,omitempty"`

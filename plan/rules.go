@@ -19,7 +19,7 @@ func table() [12]Rule {
 		{"P7", "the source cannot tell changes, and an equal position does not prove that there are none", "compare: everything is read, only differences are pushed; full if there is no valid baseline or destination and state disagree", cannotTell},
 		{"P8", "a verification found differences and there is nothing else to do, or the source cannot read single records", "repair just those; if the source cannot read single records compare, without trusting their fingerprints, or full if there is no valid baseline", differences},
 		{"P9", "the source's position equals the checkpoint, on which destination and state agree after a complete run; no key enumeration is due", "nothing", nothing},
-		{"P10", "destination and state disagree on the checkpoint", "incremental from the older of the two, with a key enumeration where the source cannot see deletes (full if it cannot enumerate keys); reported", disagreement},
+		{"P10", "destination and state disagree on the checkpoint", "incremental from the older of the two, with a key enumeration where the source cannot see deletes (full if it cannot enumerate keys, or if no certificate accounts for the older one); reported", disagreement},
 		{"P11", "otherwise", "incremental from the checkpoint to the new position, with a key enumeration if one is due (full if the source cannot enumerate keys)", incremental},
 	}
 }
@@ -140,7 +140,11 @@ func disagreement(f *Facts, d *Decision) bool {
 	if !exists(&f.State) {
 		which = "only the destination remembers one"
 	}
-	return byChanges(f, d, "destination and state disagree on the checkpoint: "+which)
+	reason := "destination and state disagree on the checkpoint: " + which
+	if f.Unaccounted {
+		return d.choose(ModeFull, reason+"; no certificate accounts for the older one")
+	}
+	return byChanges(f, d, reason)
 }
 
 func incremental(f *Facts, d *Decision) bool {

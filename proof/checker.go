@@ -106,6 +106,13 @@ func (k *Checker) Finish(state, destination map[string]gapless.Checkpoint) Repor
 	return report
 }
 
+// Covers reports whether the certificates added so far allow to go on from a
+// position: everything before it is accounted for since the last enumeration.
+func (k *Checker) Covers(partition string, position gapless.Position) bool {
+	h := k.chains[partition]
+	return h != nil && h.covered[position]
+}
+
 // chain is what the checker knows of one partition.
 type chain struct {
 	connector, partition string

@@ -1,0 +1,76 @@
+package hub
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/gapless-sync/gapless"
+)
+
+const connectorHelp = `The hub is the store that comes with Gapless: one folder, no server. As a
+destination it keeps every record with its parts, tells what is pushed, synced
+and searchable, and can be searched with ` + "`gapless search`" + `.
+
+As a source it gives the records of one of its connectors to another
+destination, and tells every change, deletions included. Changes are kept for
+the last million per connector; a reader that was away for longer reads
+everything once.`
+
+const connectorExample = `to:
+  use: hub
+  search: true`
+
+// destinationOptions are declared in the catalogue.
+type destinationOptions struct {
+	Path   string `option:"path" help:"Folder of the hub. By default the folder hub in the project's state." example:"./hub"`
+	Search bool   `option:"search" default:"true" help:"Keep a full-text index of all records."`
+}
+
+// sourceOptions are declared in the catalogue.
+type sourceOptions struct {
+	Connector string `option:"connector,required" help:"Name of the connector whose records are read." example:"docs"`
+	Path      string `option:"path" help:"Folder of the hub. By default the folder hub in the project's state." example:"./hub"`
+}
+
+// Connector declares the hub to the catalogue. Sources and destinations share
+// the pool's hubs, which stay open until the pool is closed.
+func Connector(pool *Pool) gapless.Connector {
+	return gapless.Connector{
+		Name:    "hub",
+		Summary: "the embedded store with search and a change feed",
+		Help:    connectorHelp,
+		Example: connectorExample,
+		Source: gapless.OpenSource(func(ctx context.Context, o sourceOptions, env gapless.Env) (gapless.Source, error) {
+			h, err := pool.Open(ctx, folder(o.Path, env), false)
+			if err != nil {
+				return nil, err
+			}
+			return h.Source(o.Connector), nil
+		}),
+		Destination: gapless.OpenDestination(func(ctx context.Context, o destinationOptions, env gapless.Env) (gapless.Destination, error) {
+			h, err := pool.Open(ctx, folder(o.Path, env), o.Search)
+			if err != nil {
+				return nil, err
+			}
+			return destination{h}, nil
+		}),
+	}
+}
+
+// destination is a hub that its user cannot close.
+type destination struct{ hub *Hub }
+
+// Open implements [gapless.Destination].
+func (d destination) Open(ctx context.Context, connector string, epoch uint64) (gapless.Session, error) {
+	return d.hub.Open(ctx, connector, epoch)
+}
+
+func folder(path string, env gapless.Env) string {
+	switch {
+	case path == "":
+		return filepath.Join(env.State, "hub")
+	case filepath.IsAbs(path):
+		return path
+	}
+	return filepath.Join(env.Dir, path)
+}

@@ -1,0 +1,61 @@
+// Package hub is the embedded destination, and a source: durable records in
+// one folder, with statuses, enumeration, a change feed and full-text search.
+//
+// A record goes through three states. It is pushed once the store has
+// accepted it, synced once the disk holds it, and searchable once a query
+// would find it. Every change has a serial, a server-wide number that is never
+// reused; each state is one watermark over serials, and none ever claims more
+// than is true. Enumeration, reading and the change feed see synced records
+// only, in a view that later pushes do not disturb.
+//
+// # Lives here, and never does
+//
+// Records, parts, checkpoints, fencing epochs, the feed, the search index, and
+// the connector that offers them as source and destination. Protocols, plans,
+// HTTP and configuration do not: servers call the methods of [Hub] and
+// [Session].
+//
+// # Folder
+//
+//	FORMAT    text: "gapless hub 1"
+//	records/  the record store (Pebble)
+//	search/   the search index (bleve); derived, may be deleted when closed
+//
+// # Keys of the record store
+//
+// Numbers in keys are big endian; "uv" is an unsigned varint; a string in a
+// value is its length as uv and its bytes.
+//
+//	key                                        value
+//	'm' name                                   store-wide facts: "id", "incarnation" (4 byte counter),
+//	                                           "serial" (8 byte reservation), "lost" (uv pairs)
+//	'c' connector name                         id(4) epoch(8) trimmed(8)
+//	'o' connector id(4) collection name        id(4) flags(1): 1 = has or had parts
+//	'k' connector id(4) checkpoint name        position, mark, target, run, seq(uv) epoch(uv)
+//	'r' collection id(4) record key            flags(1) serial(uv) [modified(8)] [version] [manifest] data
+//	'f' connector id(4) first serial(8)        ordinal(uv) collection id(uv) count(uv) (op(1) key)*
+//	'p' incarnation(4) push(8) part(4) chunk(4)  up to 256 KiB of a part
+//	'g' incarnation(4) push(8)                 empty: chunks of an unfinished push
+//
+// A connector's records share no key with another's. One push writes one
+// batch: its records and one feed block, which holds operations and keys but
+// no data. Chunks of large parts are written ahead of that batch under a 'g'
+// marker that the batch removes; what a crash leaves behind a marker is
+// deleted by the next Open.
+//
+// # Serials
+//
+// Serials are reserved in the store, synced, a block ahead of their use, and
+// Open starts behind the reservation: a serial that a crash took back is not
+// given to anything else. Open notes such serials in "lost", and
+// [Hub.Searchable] answers [gapless.ErrNotFound] for them.
+//
+// # Failure
+//
+// The first write that the file system refuses, or corruption, stops the hub:
+// no later write of this process reaches the folder, every call returns the
+// same recoverable error (a full disk carries [gapless.CodeStoreFull]), and
+// nothing exits or panics. Close it and open it again once the cause is gone;
+// everything synced is there. A call that is stuck inside the store at that
+// moment is abandoned, and may keep its memory until the process ends.
+package hub

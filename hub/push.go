@@ -1,0 +1,263 @@
+package hub
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/gapless-sync/gapless"
+)
+
+// writeBuffer is what writes reuse; the hub's mu guards it.
+type writeBuffer struct {
+	feed      []byte
+	accepted  []int32
+	unsynced  bool   // something was applied since the last snapshot
+	snapshots uint64 // taken so far
+}
+
+// Push implements [gapless.Session]. The rows accepted are applied as one
+// batch, all or none, and take consecutive serials. Rejected are keys and
+// versions out of bounds, an upsert without data, a patch that is not a JSON
+// object or whose record is not there, and a part that cannot be read or is
+// too large. A part whose error is recoverable fails the push instead.
+func (s *Session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, error) {
+	h := s.hub
+	if err := h.begin(); err != nil {
+		return gapless.Receipt{}, err
+	}
+	defer h.end()
+	if err := errors.Join(s.check(), context.Cause(ctx)); err != nil {
+		return gapless.Receipt{}, err
+	}
+	parts, err := h.stageParts(ctx, b)
+	if err != nil {
+		return gapless.Receipt{}, h.store.classifyRead(err)
+	}
+	if len(b.Rows) == 0 {
+		return gapless.Receipt{Serial: h.pushed()}, nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	receipt, err := s.apply(b, parts)
+	if err != nil {
+		return gapless.Receipt{}, errors.Join(h.store.classifyRead(err), parts.discard())
+	}
+	return receipt, nil
+}
+
+// apply writes the batch; the caller holds mu.
+func (s *Session) apply(b *gapless.Batch, parts *stage) (gapless.Receipt, error) {
+	if err := s.check(); err != nil {
+		return gapless.Receipt{}, err
+	}
+	h := s.hub
+	w, err := h.newWriter(s.connector, b, parts)
+	if err != nil {
+		return gapless.Receipt{}, err
+	}
+	for i := range b.Rows {
+		if err := w.row(i); err != nil {
+			return gapless.Receipt{}, err
+		}
+	}
+	if err := w.feed(); err != nil {
+		return gapless.Receipt{}, err
+	}
+	if err := w.commit(); err != nil {
+		return gapless.Receipt{}, err
+	}
+	return gapless.Receipt{Serial: h.serials.last, Rejected: w.rejected}, nil
+}
+
+// writer turns one batch of the SDK into one batch of the store.
+type writer struct {
+	hub        *Hub
+	connector  *connector
+	collection *collection
+	in         *gapless.Batch
+	parts      *stage
+	out        *pebble.Batch
+	reads      bool // out can be read: older parts or patched data are needed
+	next       uint64
+	key        []byte
+	accepted   []int32
+	rejected   []gapless.Rejection
+}
+
+func (h *Hub) newWriter(c *connector, in *gapless.Batch, parts *stage) (*writer, error) {
+	if err := h.serials.reserve(h.store, uint64(len(in.Rows))); err != nil {
+		return nil, err
+	}
+	w := &writer{hub: h, connector: c, in: in, parts: parts, next: h.serials.last + 1, accepted: h.buffer.accepted[:0]}
+	w.reads = parts != nil
+	if known := h.names.collection(c.name, in.Partition.Collection); known != nil && known.parts {
+		w.reads = true
+	}
+	for i := range in.Rows {
+		w.reads = w.reads || in.Rows[i].Op == gapless.OpPatch
+	}
+	if w.reads {
+		w.out = h.store.db.NewIndexedBatch()
+	} else {
+		w.out = h.store.db.NewBatchWithSize(len(in.Buf) + len(in.Buf)/8 + 64*len(in.Rows))
+	}
+	var err error
+	w.collection, err = h.names.adoptCollection(c, in.Partition.Collection, parts != nil, w.out)
+	if err != nil {
+		return nil, err
+	}
+	w.key = idKey(spaceRecord, w.collection.id, "")
+	return w, parts.into(w.out)
+}
+
+// commit applies what was written and makes its serials the latest.
+func (w *writer) commit() error {
+	h := w.hub
+	h.buffer.accepted = w.accepted
+	if w.out.Empty() {
+		return nil
+	}
+	if err := h.store.commit(w.out, pebble.NoSync); err != nil {
+		return err
+	}
+	h.buffer.unsynced = true
+	w.collection.registered = true
+	if n := uint64(len(w.accepted)); n > 0 {
+		h.serials.last += n
+		w.connector.feed.last = h.serials.last
+		w.connector.feed.count += n
+		w.collection.changed.Store(h.serials.last)
+	}
+	return nil
+}
+
+// row writes row i or rejects it.
+func (w *writer) row(i int) error {
+	r := &w.in.Rows[i]
+	key := w.in.Key(i)
+	if err := w.unfit(i, key); err != nil {
+		w.refuse(i, err)
+		return nil
+	}
+	w.key = append(w.key[:5], key...)
+	s := stored{serial: w.next, modified: r.Modified, version: w.in.Version(i), data: w.in.Data(i)}
+	if w.reads {
+		refused, err := w.merge(i, &s)
+		if err != nil {
+			return err
+		}
+		if refused != nil {
+			w.refuse(i, refused)
+			return nil
+		}
+	}
+	w.accepted = append(w.accepted, int32(i))
+	w.next++
+	if r.Op == gapless.OpDelete {
+		return w.out.Delete(w.key, nil)
+	}
+	op := w.out.SetDeferred(len(w.key), s.size())
+	copy(op.Key, w.key)
+	s.append(op.Value[:0])
+	return op.Finish()
+}
+
+// unfit returns why a row cannot be stored, or nil.
+func (w *writer) unfit(i int, key []byte) error {
+	r := &w.in.Rows[i]
+	switch {
+	case len(key) == 0:
+		return errors.New("the key is empty")
+	case len(key) > gapless.MaxKeyBytes:
+		return fmt.Errorf("the key has %d bytes, more than %d", len(key), gapless.MaxKeyBytes)
+	case !utf8.Valid(key):
+		return errors.New("the key is not UTF-8")
+	case r.Op > gapless.OpDelete:
+		return fmt.Errorf("the change is of an unknown kind, %d", r.Op)
+	case r.Op == gapless.OpUpsert && r.Data.Len == 0:
+		return errors.New("the record has no data")
+	case r.Data.Len > gapless.MaxDataBytes:
+		return fmt.Errorf("the record has %d bytes, more than %d", r.Data.Len, gapless.MaxDataBytes)
+	}
+	if w.parts != nil {
+		return w.parts.reject[i]
+	}
+	return nil
+}
+
+// merge completes s with what the row keeps of the record as it was, and
+// drops the parts that it does not keep.
+func (w *writer) merge(i int, s *stored) (refused, err error) {
+	old, found, err := w.old()
+	if err != nil {
+		return nil, err
+	}
+	had, err := decodeManifest(old.manifest)
+	if err != nil {
+		return nil, err
+	}
+	var now []storedPart
+	if w.parts != nil {
+		now = w.parts.staged[i]
+	}
+	if w.in.Rows[i].Op == gapless.OpPatch {
+		if refused := patchRecord(s, &old, found); refused != nil {
+			if w.parts != nil {
+				err = dropStaged(w.out, now)
+			}
+			return refused, err
+		}
+		now, had = patchParts(had, now)
+	}
+	s.manifest = encodeManifest(now)
+	return nil, dropParts(w.out, had)
+}
+
+// old returns the record of w.key as it is behind the rows written so far.
+func (w *writer) old() (stored, bool, error) {
+	value, err := get(w.out, w.key)
+	if err != nil || value == nil {
+		return stored{}, false, err
+	}
+	s, err := decodeStored(value)
+	return s, true, err
+}
+
+func (w *writer) refuse(i int, err error) {
+	key := string(w.in.Key(i))
+	w.rejected = append(w.rejected, gapless.Rejection{
+		Key: key, Origin: w.in.Origin, Line: int(w.in.Rows[i].Line),
+		Raw: append([]byte(nil), w.in.Data(i)[:min(int(w.in.Rows[i].Data.Len), gapless.MaxRejectBytes)]...),
+		Err: gapless.Reject(key, err),
+	})
+}
+
+// feed writes the accepted rows to the connector's feed.
+func (w *writer) feed() error {
+	serial, ordinal := w.hub.serials.last+1, w.connector.feed.count
+	for rows := w.accepted; len(rows) > 0; {
+		block, n := w.hub.buffer.feed[:0], 0
+		for n < len(rows) && len(block) < feedBlockBytes {
+			row := int(rows[n])
+			block = appendSized(append(block, byte(w.in.Rows[row].Op)), w.in.Key(row))
+			n++
+		}
+		w.hub.buffer.feed = block
+		head := binary.AppendUvarint(nil, ordinal)
+		head = binary.AppendUvarint(head, uint64(w.collection.id))
+		head = binary.AppendUvarint(head, uint64(n))
+		op := w.out.SetDeferred(13, len(head)+len(block))
+		copy(op.Key, feedKey(w.connector.id, serial))
+		copy(op.Value[copy(op.Value, head):], block)
+		if err := op.Finish(); err != nil {
+			return err
+		}
+		rows, serial, ordinal = rows[n:], serial+uint64(n), ordinal+uint64(n)
+	}
+	return nil
+}

@@ -1,0 +1,311 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/gapless-sync/gapless"
+)
+
+const (
+	formatFile    = "FORMAT"
+	formatVersion = 1
+	formatText    = "gapless hub %d\n"
+	recordsDir    = "records"
+
+	defaultCacheBytes = 16 << 20
+	memTableBytes     = 16 << 20
+	// abandonAfter is how long Close waits for a store that has failed.
+	abandonAfter = 2 * time.Second
+	// failedPause keeps a failed store's background work from spinning.
+	failedPause = 50 * time.Millisecond
+)
+
+// store is Pebble behind a gate: it either works or has failed for good.
+type store struct {
+	*latch
+	db        *pebble.DB
+	dir       string
+	log       *slog.Logger
+	lock      *pebble.Lock
+	stuck     atomic.Bool // a writer died holding the store's locks
+	abandoned atomic.Bool
+}
+
+func openStore(o *Options) (*store, error) {
+	s := &store{latch: newLatch(), dir: o.Dir, log: o.Logger}
+	fs := vfs.FS(gate{o.fs, s.latch})
+	dir := fs.PathJoin(o.Dir, recordsDir)
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return nil, s.classify(fmt.Errorf("create the store's folder: %w", err))
+	}
+	lock, err := pebble.LockDirectory(dir, fs)
+	if err != nil {
+		return nil, s.lockError(err)
+	}
+	s.lock = lock
+	if err := checkFormat(fs, o.Dir); err != nil {
+		return nil, errors.Join(s.classify(err), lock.Close())
+	}
+	if err := s.openPebble(o, fs, dir); err != nil {
+		err = fmt.Errorf("open the record store: %w", err)
+		if _, ok := errors.AsType[syscall.Errno](err); !ok { // nothing is wrong but what is in the files
+			err = gapless.Errorf(gapless.CodeStoreDamaged, o.Dir, "%w", err)
+		}
+		return nil, errors.Join(s.classify(err), lock.Close())
+	}
+	return s, nil
+}
+
+func (s *store) lockError(err error) error {
+	if _, ok := errors.AsType[*os.PathError](err); ok {
+		return s.classify(fmt.Errorf("lock the store: %w", err))
+	}
+	return gapless.Recoverable(gapless.Errorf(gapless.CodeStoreLocked, s.dir, "the hub is open elsewhere: %w", err))
+}
+
+func (s *store) openPebble(o *Options, fs vfs.FS, dir string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the record store gave up: %v", r)
+		}
+	}()
+	cache := pebble.NewCache(o.CacheBytes)
+	defer cache.Unref()
+	db, err := pebble.Open(dir, &pebble.Options{
+		FS:                          fs,
+		Lock:                        s.lock,
+		Cache:                       cache,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       20,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                256,
+		Logger:                      pebbleLog{s},
+		EventListener: &pebble.EventListener{
+			BackgroundError: s.backgroundError,
+			DataCorruption: func(c pebble.DataCorruptionInfo) {
+				s.fail(fmt.Errorf("%w: %s: %w", pebble.ErrCorruption, c.Path, c.Details))
+			},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.db = db
+	return s.failure()
+}
+
+// checkFormat refuses a folder that a newer version wrote, and names the
+// format of a new one.
+func checkFormat(fs vfs.FS, dir string) error {
+	name := fs.PathJoin(dir, formatFile)
+	file, err := fs.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return createFormat(fs, dir)
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	text := make([]byte, 64)
+	n, _ := file.ReadAt(text, 0) // what was read is judged below
+	version := 0
+	if _, err := fmt.Sscanf(string(text[:n]), formatText, &version); err != nil || version < 1 {
+		return gapless.Errorf(gapless.CodeStoreDamaged, dir, "its file %s does not name a format", formatFile)
+	}
+	if version > formatVersion {
+		return gapless.Errorf(gapless.CodeStoreVersion, dir, "the hub has format %d, this program knows up to %d", version, formatVersion)
+	}
+	return nil
+}
+
+func createFormat(fs vfs.FS, dir string) error {
+	entries, err := fs.List(fs.PathJoin(dir, recordsDir))
+	if err != nil {
+		return err
+	}
+	for _, name := range entries {
+		if name != "LOCK" {
+			return gapless.Errorf(gapless.CodeStoreDamaged, dir, "its file %s is missing", formatFile)
+		}
+	}
+	name := fs.PathJoin(dir, formatFile)
+	if err := writeFile(fs, name+".new", fmt.Sprintf(formatText, formatVersion)); err != nil {
+		return err
+	}
+	if err := fs.Rename(name+".new", name); err != nil {
+		return err
+	}
+	folder, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+func writeFile(fs vfs.FS, name, text string) error {
+	file, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write([]byte(text))
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// commit applies a batch; with sync it returns once the disk holds it and
+// everything before it. A batch that failed is left to the collector, for the
+// store may still be using it.
+func (s *store) commit(b *pebble.Batch, o *pebble.WriteOptions) error {
+	if err := s.failure(); err != nil {
+		return s.classify(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.apply(b, o) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.failed:
+		return s.classify(s.err)
+	}
+}
+
+func (s *store) apply(b *pebble.Batch, o *pebble.WriteOptions) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.stuck.Store(true)
+			s.fail(fmt.Errorf("commit: %v", r))
+		}
+		if failed := s.failure(); failed != nil {
+			err = s.classify(failed)
+		}
+	}()
+	if err := b.Commit(o); err != nil {
+		s.fail(err)
+		return err
+	}
+	return b.Close()
+}
+
+// flushLog returns once the disk holds everything applied before the call.
+func (s *store) flushLog() error {
+	b := s.db.NewBatch()
+	if err := b.LogData([]byte{0}, nil); err != nil {
+		return err
+	}
+	return s.commit(b, pebble.Sync)
+}
+
+// close ends the store. One that has failed is given a moment and is then
+// left behind the gate, where it can do no harm.
+func (s *store) close() error {
+	if s.failure() == nil {
+		return errors.Join(s.db.Close(), s.lock.Close())
+	}
+	if !s.stuck.Load() {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			defer func() { _ = recover() }() // the failure has been reported already
+			_ = s.db.Close()
+		}()
+		select {
+		case <-done:
+			return s.lock.Close()
+		case <-time.After(abandonAfter):
+		}
+	}
+	s.abandoned.Store(true)
+	return s.lock.Close()
+}
+
+// fail stops the store; the first failure stays.
+func (s *store) fail(err error) {
+	if s.trip(err) {
+		s.log.Error("the hub has stopped", "dir", s.dir, "error", err)
+	}
+}
+
+// check returns the store's failure as callers see it, or nil.
+func (s *store) check() error {
+	if err := s.failure(); err != nil {
+		return s.classify(err)
+	}
+	return nil
+}
+
+// classify gives an error of the store its code and class. No error of the
+// store leaves a gap: what is not synced has no checkpoint.
+func (s *store) classify(err error) error {
+	if _, ok := errors.AsType[*gapless.Failure](err); ok || err == nil {
+		return err
+	}
+	coded, ok := errors.AsType[*gapless.Error](err)
+	switch {
+	case ok && coded.Code == gapless.CodeStoreVersion, errors.Is(err, os.ErrPermission):
+		return gapless.Misconfigured(err)
+	case ok:
+		return gapless.Recoverable(err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return gapless.Recoverable(gapless.Errorf(gapless.CodeStoreFull, s.dir, "write: %w", err))
+	case errors.Is(err, pebble.ErrCorruption), errors.Is(err, errDamagedValue), errors.Is(err, os.ErrNotExist):
+		return gapless.Recoverable(gapless.Errorf(gapless.CodeStoreDamaged, s.dir, "%w", err))
+	}
+	return gapless.Recoverable(fmt.Errorf("hub %s: %w", s.dir, err))
+}
+
+// classifyRead classifies what damage does to a read, and leaves every other
+// error as it is: it may be a callback's.
+func (s *store) classifyRead(err error) error {
+	if errors.Is(err, pebble.ErrCorruption) || errors.Is(err, errDamagedValue) {
+		return s.classify(err)
+	}
+	return err
+}
+
+// backgroundError hears of failed flushes and compactions. Those that could
+// not write have tripped the gate; the store would repeat them without pause.
+func (s *store) backgroundError(err error) {
+	if errors.Is(err, pebble.ErrCorruption) {
+		s.fail(err)
+	}
+	if s.abandoned.Load() {
+		runtime.Goexit()
+	}
+	if s.failure() != nil {
+		time.Sleep(failedPause)
+		return
+	}
+	s.log.Warn("the hub's background work will be repeated", "dir", s.dir, "error", err)
+}
+
+// pebbleLog passes on what matters: what Pebble calls fatal stops the store,
+// not the process.
+type pebbleLog struct{ *store }
+
+func (pebbleLog) Infof(string, ...any) {}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Warn("record store", "dir", l.dir, "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	for _, arg := range args {
+		if cause, ok := arg.(error); ok {
+			err = cause
+		}
+	}
+	l.fail(err)
+}

@@ -57,7 +57,8 @@ type Comparison struct {
 	loaded bool
 	block  []byte
 	// seen has a bit for each record of the base table, a word for a block.
-	seen    []uint64
+	seen []uint64
+	// doubted keys are not found unchanged.
 	doubted map[gapless.Hash128]struct{}
 	totals  Totals
 

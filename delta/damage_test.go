@@ -117,6 +117,9 @@ func TestLookupDetectsDamage(t *testing.T) {
 	}
 }
 
+// indexOf returns where the index of a table begins.
+func indexOf(data []byte) int { return int(binary.LittleEndian.Uint64(data[len(data)-28:])) }
+
 // Tables whose checksums are right, but which nobody wrote.
 func TestForgedTablesAreDetected(t *testing.T) {
 	t.Parallel()
@@ -132,6 +135,13 @@ func TestForgedTablesAreDetected(t *testing.T) {
 			}
 		}},
 		{"records out of order", func(data []byte) { copy(data[8+24:8+48], data[8+48:8+72]) }},
+		{"block cut short", func(data []byte) { copy(data[indexOf(data)+24+16:], []byte{18, 0, 0, 0, 0, 0, 0, 0}) }},
+		{"blocks that overlap", func(data []byte) {
+			copy(data[indexOf(data)+24:], data[8+24:8+24+16])
+			second := binary.LittleEndian.Uint64(data[indexOf(data)+24+16:])
+			copy(data[second:], data[8+24:8+24+16])
+		}},
+		{"blocks out of order", func(data []byte) { copy(data[indexOf(data)+24:], data[indexOf(data):indexOf(data)+16]) }},
 		{"another first record", func(data []byte) { data[8]++ }},
 	}
 	for _, tt := range tests {
@@ -198,6 +208,58 @@ func TestEveryFlippedBitOfALogIsDetected(t *testing.T) {
 	}
 	if _, err := delta.Resume(log, size, 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// A log cut off anywhere gives the keys that were written whole; a log altered
+// anywhere is damaged, unless it looks cut off.
+func TestLogKeysOfAKilledProcess(t *testing.T) {
+	t.Parallel()
+	log := &memory{}
+	c := delta.New(nil, log, 0)
+	var ends []int
+	for i := range 5 {
+		addAll(t, c, i, i+1)
+		c.Distrust(hashOf(keyOf(i)))
+		size, err := c.Flush()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, int(size))
+	}
+	read := func(data []byte) (keys []string, err error) {
+		err = delta.LogKeys(&memory{data: data}, int64(len(data)), func(key []byte) error {
+			keys = append(keys, string(key))
+			return nil
+		})
+		return keys, err
+	}
+	for n := range len(log.data) + 1 {
+		var want []string
+		for i, end := range ends {
+			if end <= n {
+				want = append(want, keyOf(i))
+			}
+		}
+		if keys, err := read(log.data[:n]); err != nil || !slices.Equal(keys, want) {
+			t.Errorf("%d bytes are left: keys %v, want %v, error %v", n, keys, want, err)
+		}
+	}
+	for at := range ends[3] {
+		frame := 8 // where the frame that byte at is in begins
+		for _, end := range ends {
+			if end <= at {
+				frame = end
+			}
+		}
+		if at == frame+1 || at == frame+2 {
+			continue // a greater length looks cut off
+		}
+		bad := slices.Clone(log.data)
+		bad[at] ^= 1
+		if keys, err := read(bad); !isDamage(err) {
+			t.Errorf("flipped bit in byte %d: keys %v, error %v", at, keys, err)
+		}
 	}
 }
 
@@ -298,6 +360,9 @@ func FuzzResume(f *testing.F) {
 	}
 	f.Add(log.data, false)
 	f.Add(log.data, true)
+	long := slices.Clone(log.data)
+	long[16+25+1] = 0x7f // the length of the first key
+	f.Add(long, true)
 	f.Fuzz(func(t *testing.T, data []byte, sealed bool) {
 		data = slices.Clone(data)
 		if sealed && len(data) > 16 {

@@ -1,7 +1,6 @@
 package delta
 
 import (
-	"errors"
 	"io"
 
 	"github.com/gapless-sync/gapless"
@@ -40,8 +39,9 @@ func (t *Table) Keys(fn func(key []byte) error) error {
 
 // LogKeys calls fn for the key of each record in a log that a killed process
 // left behind. A tail that was not written whole is passed over: a process
-// hands the log on before it acts on it. key is valid until fn returns; an
-// error of fn ends it and is returned.
+// hands the log on before it acts on it. Anything else that was not written so
+// is [ErrDamaged]. key is valid until fn returns; an error of fn ends it and is
+// returned.
 func LogKeys(log io.ReaderAt, size int64, fn func(key []byte) error) error {
 	var header [headerBytes]byte
 	if size < int64(headerBytes) {
@@ -56,7 +56,7 @@ func LogKeys(log io.ReaderAt, size int64, fn func(key []byte) error) error {
 	r := logReader{r: log, at: int64(headerBytes), end: size}
 	for {
 		more, err := r.next()
-		if errors.Is(err, ErrDamaged) || err == nil && !more {
+		if r.torn || err == nil && !more {
 			return nil
 		}
 		if err != nil {

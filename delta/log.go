@@ -122,6 +122,7 @@ type logReader struct {
 	at, end int64
 	buf     []byte
 	frame   []byte // what is left of the frame at hand
+	torn    bool   // the frame asked for was not written to its end
 	entry   entry
 }
 
@@ -147,15 +148,18 @@ func (r *logReader) next() (bool, error) {
 // load reads the next frame.
 func (r *logReader) load() error {
 	var head [frameBytes]byte
-	if r.end-r.at <= frameBytes {
+	if r.torn = r.end-r.at <= frameBytes; r.torn {
 		return damaged("the log ends within a frame at %d", r.at)
 	}
 	if err := readAt(r.r, head[:], r.at); err != nil {
 		return err
 	}
 	size := int64(binary.LittleEndian.Uint32(head[:]))
-	if size == 0 || size > maxFrameBytes || size > r.end-r.at-frameBytes {
+	if size == 0 || size > maxFrameBytes {
 		return damaged("the log has no frame of %d bytes at %d", size, r.at)
+	}
+	if r.torn = size > r.end-r.at-frameBytes; r.torn {
+		return damaged("the log ends within a frame of %d bytes at %d", size, r.at)
 	}
 	if int64(cap(r.buf)) < size {
 		r.buf = make([]byte, size)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/gapless-sync/gapless"
@@ -24,12 +25,13 @@ type model struct {
 	stood      map[string][]uint64
 	lines      map[string][]uint64
 	distrusted map[string]bool
-	totals     delta.Totals
+	doubted    map[string]bool
 	last       uint64
 }
 
 func (m *model) begin() {
-	m.stood, m.lines, m.distrusted, m.totals = map[string][]uint64{}, map[string][]uint64{}, map[string]bool{}, delta.Totals{}
+	m.stood, m.lines = map[string][]uint64{}, map[string][]uint64{}
+	m.distrusted, m.doubted = map[string]bool{}, map[string]bool{}
 }
 
 // stand notes that key stood, and returns the verdict of the first time.
@@ -43,7 +45,7 @@ func (m *model) stand(key string, content uint64) delta.Verdict {
 		return delta.Created
 	case len(m.stood[key]) > 1:
 		return delta.Repeated
-	case before == content && content != 0:
+	case before == content && content != 0 && !m.doubted[key]:
 		return delta.Unchanged
 	}
 	return delta.Updated
@@ -85,7 +87,7 @@ func (m *model) sums() (t delta.Totals) {
 			t.Kept++
 		case !inBase:
 			t.Created++
-		case before == contents[0]:
+		case before == contents[0] && !m.doubted[key]:
 			t.Unchanged++
 		default:
 			t.Updated++
@@ -133,6 +135,11 @@ func (s *system) begin(t *rapid.T) {
 		}
 	}
 	s.c = delta.New(base, s.log, s.memory)
+	for _, n := range rapid.SliceOfN(rapid.IntRange(0, 300), 0, 5).Draw(t, "doubted") {
+		key := fmt.Sprintf("key-%d", n)
+		s.doubted[key] = true
+		s.c.Doubt(s.hash(key))
+	}
 }
 
 // enumerate adds, keeps and distrusts a few records.
@@ -212,6 +219,13 @@ func (s *system) write(t *rapid.T) {
 	}
 	if table.Len() != uint64(len(want)) || string(table.Label()) != "label" {
 		t.Fatalf("%d records, label %q, want %d", table.Len(), table.Label(), len(want))
+	}
+	var keys []string
+	if err := table.Keys(func(key []byte) error { keys = append(keys, string(key)); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(s.order(slices.Collect(maps.Keys(want))), keys, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("keys of the table (-want +got):\n%s", diff)
 	}
 	for key, content := range want {
 		if got, found, err := table.Lookup(s.hash(key)); err != nil || !found || got != content {

@@ -50,8 +50,8 @@ type Certificate struct {
 	Mode string `json:"mode"`
 	// From is the position that reading began at, for ModeIncremental; To the
 	// one that the destination has reached when the run completes. An
-	// enumeration resumed keeps the To of the one it resumes; a repair has the
-	// To that was reached before it.
+	// enumeration resumed keeps the To of the one it resumes, and its account
+	// may include that one's; a repair has the To that was reached before it.
 	From gapless.Position `json:"from"`
 	To   gapless.Position `json:"to"`
 	// Complete says that the end of the enumeration was seen, or that the
@@ -78,8 +78,9 @@ type Certificate struct {
 	// Deleted: deletes by absence that are synced, hashed as rows of
 	// [gapless.OpDelete]. They are in none of the other digests.
 	Deleted Digest `json:"deleted"`
-	// Mapped says that Pushed and Synced are over mapped bytes, so that only
-	// their counts can be balanced against Read.
+	// Mapped says that Pushed and Synced are over other bytes than Read, so
+	// that only counts can be balanced against it: there is a mapping, or a row
+	// was refused so late that nobody had its bytes any more.
 	Mapped bool `json:"mapped"`
 
 	// DestinationID and Incarnation are those of [gapless.Status].
@@ -233,7 +234,7 @@ func (c *Certificate) balanced() error {
 		{"pushed", c.Pushed}, {"synced", c.Synced}, {"deleted", c.Deleted},
 	}
 	for _, d := range named {
-		if d.Count == 0 && d.Digest != (Digest{}) {
+		if d.Count == 0 && d.Digest != (Digest{}) && !c.Mapped {
 			return fmt.Errorf("%s has no rows, but a sum", d.name)
 		}
 		if d.Count > maxRows {

@@ -53,6 +53,13 @@ func TestCertificateVerify(t *testing.T) {
 		}, want: proof.ErrUnbalanced},
 		{name: "another row synced", change: func(b *books, c *proof.Certificate) { c.Synced = b.rows(3) }, want: proof.ErrUnbalanced},
 		{name: "sum of nothing", change: func(_ *books, c *proof.Certificate) { c.Deleted = proof.Digest{Lo: 1} }, want: proof.ErrUnbalanced},
+		{name: "the only row pushed is refused after its bytes are gone", change: func(b *books, c *proof.Certificate) {
+			one := b.rows(1)
+			c.Read, c.Pushed, c.Rejected = one, one, proof.Digest{Count: 1}
+			c.Unchanged, c.Filtered, c.Mapped = proof.Digest{}, proof.Digest{}, true
+			c.Pushed.Count--
+			c.Synced = c.Pushed
+		}},
 		{name: "counts that wrap around", change: func(_ *books, c *proof.Certificate) {
 			c.Unchanged.Count, c.Filtered.Count = 1<<63, 1<<63+3
 		}, want: proof.ErrUnbalanced},

@@ -110,7 +110,7 @@ func (k *Checker) Finish(state, destination map[string]gapless.Checkpoint) Repor
 // position: everything before it is accounted for since the last enumeration.
 func (k *Checker) Covers(partition string, position gapless.Position) bool {
 	h := k.chains[partition]
-	return h != nil && h.covered[position]
+	return h != nil && len(h.gaps) == 0 && h.covered[position]
 }
 
 // chain is what the checker knows of one partition.

@@ -32,19 +32,23 @@ import (
 // A record pushed but not checkpointed may or may not be at the destination.
 // If the source then went back to the old content, comparing with the table
 // would call it unchanged; hence the doubt.
-type baselines struct{ dir string }
+type baselines struct {
+	dir  string
+	step func(name string) // see Engine
+}
 
 // maxDoubt bounds the keys in doubt. Above it a full run is the better cure.
 const maxDoubt = 1 << 20
 
 func (b baselines) of(partition string) *baseline {
 	sum := sha256.Sum256([]byte(partition))
-	return &baseline{path: filepath.Join(b.dir, hex.EncodeToString(sum[:12]))}
+	return &baseline{path: filepath.Join(b.dir, hex.EncodeToString(sum[:12])), step: b.step}
 }
 
 // baseline is the fingerprints of one partition. It is opened for one run.
 type baseline struct {
 	path    string
+	step    func(name string)
 	file    *os.File
 	table   *delta.Table
 	next    *os.File
@@ -120,12 +124,14 @@ func openTable(path string) (*os.File, *delta.Table, error) {
 
 // exchange makes the next table the current one and forgets the doubt.
 func (b *baseline) exchange() error {
+	b.step("before exchange")
 	if err := os.Rename(b.path+".next", b.path+".table"); err != nil {
 		return fmt.Errorf("exchange fingerprints: %w", err)
 	}
 	if err := syncDir(filepath.Dir(b.path)); err != nil {
 		return err
 	}
+	b.step("after exchange")
 	return errors.Join(removeIfThere(b.path+".doubt"), removeIfThere(b.path+".log"))
 }
 
@@ -252,6 +258,7 @@ func (b *baseline) protect(c *delta.Comparison) error {
 		b.marked = true
 	}
 	_, err := c.Flush()
+	b.step("after flush of the log")
 	return err
 }
 
@@ -270,6 +277,7 @@ func (b *baseline) prepare(c *delta.Comparison, at gapless.Checkpoint) (*delta.T
 	if err != nil {
 		return nil, err
 	}
+	b.step("after writing the next table")
 	file, table, err := openTable(b.path + ".next")
 	if err != nil {
 		return nil, err
@@ -299,7 +307,7 @@ func (b *baseline) close() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	*b = baseline{path: b.path}
+	*b = baseline{path: b.path, step: b.step}
 	return errors.Join(errs...)
 }
 
@@ -309,6 +317,7 @@ func (b *baseline) close() error {
 // boot id.
 
 func (b *baseline) saveDoubt(keys [][]byte) error {
+	b.step("before doubt")
 	return writeFile(b.path+".doubt", func(w io.Writer) error {
 		buf := append([]byte(bootID()), '\n')
 		for _, k := range keys {

@@ -90,6 +90,8 @@ type Engine struct {
 	Config
 	baselines baselines
 	events    sync.Mutex
+	// step is called before and after each durable step; tests die there.
+	step func(name string)
 }
 
 // New checks the configuration and prepares the folder.
@@ -111,7 +113,9 @@ func New(c Config) (*Engine, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create folder for fingerprints: %w", err)
 	}
-	return &Engine{Config: c, baselines: baselines{dir: c.Dir}}, nil
+	e := &Engine{Config: c, step: func(string) {}}
+	e.baselines = baselines{dir: c.Dir, step: func(name string) { e.step(name) }}
+	return e, nil
 }
 
 func (e *Engine) emit(ev Event) {

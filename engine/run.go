@@ -243,7 +243,9 @@ func (r *run) push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, erro
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		var err error
+		r.step("before push")
 		receipt, err = r.session.Push(ctx, b)
+		r.step("after push")
 		r.serial = max(r.serial, receipt.Serial)
 		return err
 	})
@@ -257,7 +259,9 @@ func (r *run) sync(ctx context.Context, partition string, checkpoints ...gapless
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		var err error
+		r.step("before sync")
 		receipt, err = r.session.Sync(ctx, checkpoints)
+		r.step("after sync")
 		return err
 	})
 	return receipt, err
@@ -271,6 +275,8 @@ func (r *run) commit(ctx context.Context, c state.Commit) error {
 	if r.survey != nil {
 		c.Destination = &state.Destination{DestinationID: r.survey.status.ID, Incarnation: r.survey.status.Incarnation}
 	}
+	r.step("before commit")
+	defer r.step("after commit")
 	return r.Store.Commit(ctx, r.lease.Lease, c)
 }
 

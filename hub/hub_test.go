@@ -352,7 +352,7 @@ func TestConnectorsAndCollectionsAreApart(t *testing.T) {
 	// Names that would run into each other if keys were just joined.
 	names := []string{"a", "aa", "a\x00", "a/items", "\xff"}
 	for i, name := range names {
-		s := session(t, h, name, uint64(i))
+		s := session(t, h, name, uint64(i+1))
 		push(t, s, upsert("k", fmt.Sprintf(`{"c":%d}`, i)))
 		other := batch(upsert("k", `{"other":true}`))
 		other.Partition.Collection = "items\x00"

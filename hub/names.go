@@ -97,6 +97,15 @@ func (n *names) connector(name string) *connector {
 	return n.connectors[name]
 }
 
+// known returns a connector, or an empty one that the store knows nothing of:
+// ids begin at 1.
+func (n *names) known(name string) *connector {
+	if c := n.connector(name); c != nil {
+		return c
+	}
+	return &connector{name: name}
+}
+
 func (n *names) collection(connector, name string) *collection {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

@@ -31,7 +31,7 @@ func (s *Session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, 
 		return gapless.Receipt{}, err
 	}
 	defer h.end()
-	if err := errors.Join(s.check(), context.Cause(ctx)); err != nil {
+	if err := errors.Join(s.checkWrite(), context.Cause(ctx)); err != nil {
 		return gapless.Receipt{}, err
 	}
 	parts, err := h.stageParts(ctx, b)
@@ -52,7 +52,7 @@ func (s *Session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, 
 
 // apply writes the batch; the caller holds mu.
 func (s *Session) apply(b *gapless.Batch, parts *stage) (gapless.Receipt, error) {
-	if err := s.check(); err != nil {
+	if err := s.checkWrite(); err != nil {
 		return gapless.Receipt{}, err
 	}
 	h := s.hub

@@ -55,7 +55,8 @@ func (h *Hub) Open(ctx context.Context, connector string, epoch uint64) (gapless
 	return s, nil
 }
 
-// Session is Open with the hub's own type of session.
+// Session is Open with the hub's own type of session. Epoch 0 is for reading
+// only, and knows a connector that nobody has opened yet as an empty one.
 func (h *Hub) Session(ctx context.Context, connector string, epoch uint64) (*Session, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -64,6 +65,9 @@ func (h *Hub) Session(ctx context.Context, connector string, epoch uint64) (*Ses
 		return nil, err
 	}
 	defer h.end()
+	if epoch == 0 {
+		return &Session{hub: h, connector: h.names.known(connector)}, nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b := h.store.db.NewBatch()
@@ -99,11 +103,19 @@ func (s *Session) begin() error {
 	return nil
 }
 
+// checkWrite is check for methods that change something.
+func (s *Session) checkWrite() error {
+	if s.epoch == 0 {
+		return fmt.Errorf("hub: session of connector %s is for reading only: %w", s.connector.name, gapless.ErrFenced)
+	}
+	return s.check()
+}
+
 func (s *Session) check() error {
 	if s.closed.Load() {
 		return errors.New("hub: the session is closed")
 	}
-	if held := s.connector.epoch.Load(); held != s.epoch {
+	if held := s.connector.epoch.Load(); s.epoch != 0 && held != s.epoch {
 		return fmt.Errorf("hub: session of connector %s has epoch %d, which is now %d: %w", s.connector.name, s.epoch, held, gapless.ErrFenced)
 	}
 	return nil
@@ -201,7 +213,7 @@ func (s *Session) write(fill func(b *pebble.Batch) error) (gapless.Receipt, erro
 	defer h.end()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := s.check(); err != nil {
+	if err := s.checkWrite(); err != nil {
 		return gapless.Receipt{}, err
 	}
 	b := h.store.db.NewBatch()
@@ -262,7 +274,7 @@ func (s *Session) prepareSync(list []gapless.Checkpoint) (next *view, reserved u
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := s.check(); err != nil {
+	if err := s.checkWrite(); err != nil {
 		return nil, 0, err
 	}
 	if len(list) == 0 && !h.buffer.unsynced && h.buffer.snapshots == h.views.order() {

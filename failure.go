@@ -202,6 +202,8 @@ func ExitCode(err error) int {
 	}
 	f, ok := errors.AsType[*Failure](err)
 	switch {
+	case !ok && KindOf(err) == KindRecoverable:
+		return ExitRecoverable
 	case !ok:
 		return ExitUnknown
 	case f.Cause != CauseUnknown:

@@ -84,7 +84,7 @@ const KeptPlans = 100
 
 // PlanKeeper keeps decisions so that they can be explained and approved.
 type PlanKeeper interface {
-	// SavePlan stores a plan, replacing one with the same id, and forgets all
+	// SavePlan stores a plan as JSON, replacing one with the same id, and forgets all
 	// but the last [KeptPlans] saved of that connector. It needs no lease: a
 	// plan changes nothing.
 	SavePlan(ctx context.Context, p plan.Plan) error

@@ -4,7 +4,8 @@
 //
 // A commit is durable when it returns: the file is in WAL mode with
 // synchronous=FULL. Writes of all processes queue for the one writer that
-// SQLite allows; readers never wait for them.
+// SQLite allows; readers never wait for them. Several processes may have the
+// file open; state.lock beside it makes sure that one alone migrates it.
 //
 // All statements are common to SQLite and PostgreSQL. What is SQLite alone is
 // in open.go (files, connections, migration) and errors.go (error codes).

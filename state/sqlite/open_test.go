@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
 )
 
@@ -304,7 +305,13 @@ func TestAlteredCertificateIsNamed(t *testing.T) {
 	t.Parallel()
 	s := mustOpen(t, t.TempDir())
 	mustAcquire(t, s)
-	for _, body := range []string{"", "{}", `{"id":"c-1"}`} {
+	elsewhere := proof.Certificate{Connector: "c", Partition: "q"}
+	elsewhere.Seal(nil)
+	moved, err := elsewhere.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"", "{}", `{"id":"c-1"}`, string(moved)} {
 		mustExec(t, s, `DELETE FROM certificates`)
 		mustExec(t, s, `INSERT INTO certificates VALUES ('c', $1, 1, '', $2)`, []byte("p"), []byte(body))
 		_, err := s.LastCertificate(t.Context(), "c", "p")

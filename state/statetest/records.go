@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,7 +53,10 @@ func certificatesOrdered(t *testing.T, s state.Store) {
 		got = append(got, certificate)
 	}
 	equal(t, "certificates", c.Certificates, got)
-	for certificate := range s.Certificates(t.Context(), "c") {
+	for certificate, err := range s.Certificates(t.Context(), "c") {
+		if err != nil {
+			t.Error(err)
+		}
 		equal(t, "first", c.Certificates[0], certificate)
 		break
 	}
@@ -80,7 +84,7 @@ func certificatesKept(t *testing.T, s state.Store) {
 
 func runsOrdered(t *testing.T, s state.Store) {
 	c, d := acquire(t, s, "c", at(0)), acquire(t, s, "d", at(0))
-	for i, id := range []string{"r-c", "r-a", "r-b", "r-d"} {
+	for i, id := range []string{"r-c", "r-a", "r-b", "r-0"} {
 		l := []state.Lease{c, d}[i%2]
 		run := sampleRun(l, id, at(i/3)) // the first three began together
 		commit(t, s, l, state.Commit{Run: &run})
@@ -90,10 +94,10 @@ func runsOrdered(t *testing.T, s state.Store) {
 		limit           int
 		want            []string
 	}{
-		{"all", "", 0, []string{"r-d", "r-c", "r-b", "r-a"}},
-		{"newest", "", 2, []string{"r-d", "r-c"}},
+		{"all", "", 0, []string{"r-0", "r-c", "r-b", "r-a"}},
+		{"newest", "", 2, []string{"r-0", "r-c"}},
 		{"of one", "c", 0, []string{"r-c", "r-b"}},
-		{"newest of one", "d", 1, []string{"r-d"}},
+		{"newest of one", "d", 1, []string{"r-0"}},
 		{"of nobody", "x", 0, nil},
 	} {
 		runs, err := s.Runs(t.Context(), test.connector, test.limit)
@@ -279,14 +283,14 @@ func lettersFiltered(t *testing.T, s state.Store) {
 		{"everything", state.DeadLetterFilter{Connector: "c", Partition: "p" + odd, Run: "r-0", Open: true, Limit: 5}, "1"},
 		{"nothing", state.DeadLetterFilter{Connector: "x"}, ""},
 	} {
-		got := ""
+		var got strings.Builder
 		for _, d := range letters(t, s, test.filter) {
-			got += d.Key
+			got.WriteString(d.Key)
 			if d.Body != nil {
 				t.Errorf("%s: the list carries a body", test.name)
 			}
 		}
-		equal(t, test.name, test.want, got)
+		equal(t, test.name, test.want, got.String())
 	}
 }
 

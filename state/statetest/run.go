@@ -2,6 +2,7 @@ package statetest
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -83,6 +84,9 @@ func commit(t *testing.T, s state.Store, l state.Lease, c state.Commit) {
 
 func equal(t *testing.T, what string, want, got any) {
 	t.Helper()
+	if reflect.DeepEqual(want, got) { // quick, where there is much to compare
+		return
+	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}

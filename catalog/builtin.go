@@ -1,0 +1,18 @@
+package catalog
+
+import (
+	"github.com/gapless-sync/gapless/connectors/files"
+	"github.com/gapless-sync/gapless/connectors/tabular"
+	"github.com/gapless-sync/gapless/hub"
+)
+
+// Builtin returns the connectors that every Gapless has.
+func Builtin() Catalog {
+	hubs := hub.NewPool()
+	return Catalog{hubs: hubs}.With(
+		files.Connector(),
+		tabular.JSONL(),
+		tabular.CSV(),
+		hub.Connector(hubs),
+	)
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gapless-sync/gapless/config"
+	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/service"
+)
+
+func newCheck(w *world) *cobra.Command {
+	var o projectFlags
+	cmd := &cobra.Command{
+		Use:   "check [CONFIG] [CONNECTOR...] [FOLDER]",
+		Short: "Reach for both ends and show what is seen there",
+		Long: `Opens source and destination of every connector and shows what they say: the
+source's change model, partitions, positions and sizes, and what the destination
+holds. No record is read and nothing is written.`,
+		Example: `  gapless check
+  gapless check docs --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := w.locate(&o, args)
+			if err != nil {
+				return err
+			}
+			chosen, err := l.chosen()
+			if err != nil {
+				return err
+			}
+			return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
+				return w.check(ctx, p, chosen)
+			})
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+// check looks at every connector, also behind one that fails. The error is the
+// worst.
+func (w *world) check(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+	reports := []engine.CheckReport{}
+	worst := 0
+	for _, c := range chosen {
+		r, err := checkOne(ctx, p, c)
+		if err != nil {
+			w.report(fmt.Errorf("%s: %w", c.Name, err))
+			worst = max(worst, exitOf(err))
+			continue
+		}
+		reports = append(reports, r)
+		if !w.json {
+			w.printCheck(c, r)
+		}
+	}
+	if w.json && len(reports) > 0 {
+		if err := w.printJSON(reports); err != nil {
+			return err
+		}
+	}
+	if worst != 0 {
+		return exitError(worst)
+	}
+	return nil
+}
+
+func checkOne(ctx context.Context, p *service.Project, c config.Connector) (r engine.CheckReport, err error) {
+	e, closeEnds, err := p.Engine(ctx, c, nil)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, closeEnds()) }()
+	return e.Check(ctx)
+}
+
+func (w *world) printCheck(c config.Connector, r engine.CheckReport) {
+	w.printf("%s  %s\n", w.bold(c.Name), w.green("both ends can be reached"))
+	var f facts
+	f.add("from", "%s", clean(c.From.String()))
+	f.add("source", "change model %s; %s", r.Source.Model, modelText(string(r.Source.Model)))
+	f.add("to", "%s", clean(c.To.String()))
+	f.add("destination", "%s", destinationText(r))
+	f.print(w.out, "  ")
+	t := newTable("  PARTITION", "COLLECTION", "-RECORDS", "-SIZE", "POSITION", "CHECKPOINT")
+	for _, p := range r.Partitions {
+		t.row("  "+clean(p.Partition.ID), clean(p.Partition.Collection), estimate(p.Records, count), estimate(p.Bytes, size),
+			tokenText(string(p.Position)), tokenText(string(p.Checkpoint.Position)))
+	}
+	t.print(w.out, w.bold)
+}
+
+func modelText(model string) string {
+	switch model {
+	case "modified":
+		return "tells creates and updates, deletes come from enumerating keys"
+	case "log":
+		return "tells every change"
+	}
+	return "is enumerated and compared"
+}
+
+func destinationText(r engine.CheckReport) string {
+	d := r.Destination
+	holds := "holds nothing of this connector"
+	if d.Holds {
+		holds = "holds records of this connector"
+	}
+	parts := []string{holds, plural(len(d.Checkpoints), "checkpoint")}
+	if d.ID != "" {
+		parts = append(parts, "store "+tokenText(d.ID))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func estimate(n int64, text func(int64) string) string {
+	if n < 0 {
+		return "-"
+	}
+	return text(n)
+}

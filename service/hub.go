@@ -1,0 +1,117 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/config"
+	"github.com/gapless-sync/gapless/hub"
+)
+
+// hubFolder of a project's state folder holds its hub.
+const hubFolder = "hub"
+
+// hubKind is the name of the hub's connector.
+const hubKind = "hub"
+
+// Hub opens the project's hub, creating it if there is none. It is closed with
+// the project.
+func (p *Project) Hub(ctx context.Context) (*hub.Hub, error) {
+	return p.kinds.Hubs.Open(ctx, filepath.Join(p.Config.State, hubFolder), p.Config.Hub.Search)
+}
+
+// hasHub reports whether there is a hub to open, so that asking for the status
+// creates none.
+func (p *Project) hasHub() bool {
+	_, err := os.Stat(filepath.Join(p.Config.State, hubFolder))
+	return err == nil
+}
+
+func (p *Project) hubStatus(ctx context.Context) (*HubStatus, error) {
+	h, err := p.Hub(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stats, err := h.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &HubStatus{
+		ID: stats.ID, Incarnation: stats.Incarnation, Search: p.Config.Hub.Search,
+		Pushed: stats.Pushed, Synced: stats.Synced, Searchable: stats.Searchable, Disk: stats.DiskBytes,
+	}
+	for _, c := range stats.Connectors {
+		for _, collection := range c.Collections {
+			s.Records += collection.Records
+			s.Collections = append(s.Collections, CollectionStatus{
+				Connector: c.Name, Name: collection.Name, Records: collection.Records, Bytes: collection.Bytes + collection.PartBytes,
+			})
+		}
+	}
+	return s, nil
+}
+
+// searchPoll is how often a destination is asked what readers see.
+const searchPoll = 50 * time.Millisecond
+
+// WaitSearchable waits until readers of a connector's destination see the
+// change of a serial. It reports false at once if the destination knows no
+// search. Where that can be told, progress learns how many changes the search
+// index has read since the call, out of how many.
+func (p *Project) WaitSearchable(ctx context.Context, c config.Connector, serial uint64, progress func(done, total uint64)) (searchable bool, err error) {
+	destination, closeIt, err := p.Destination(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, closeIt()) }()
+	session, err := destination.Open(ctx, c.Name, 0)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, session.Close()) }()
+	readers, ok := session.(gapless.Searchable)
+	if !ok {
+		return false, nil
+	}
+	pending := p.pending(ctx, c)
+	total := uint64(0)
+	tick := time.NewTicker(searchPoll)
+	defer tick.Stop()
+	for {
+		left, err := pending()
+		if err != nil {
+			return false, err
+		}
+		if seen, err := readers.Searchable(ctx, serial); err != nil || seen {
+			return seen, err
+		}
+		total = max(total, left)
+		progress(total-left, total)
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// pending returns how many changes the search index has not read yet; 0 where
+// the destination is not the project's own hub.
+func (p *Project) pending(ctx context.Context, c config.Connector) func() (uint64, error) {
+	none := func() (uint64, error) { return 0, nil }
+	if c.To.Kind != hubKind || c.To.Options["path"] != nil {
+		return none
+	}
+	h, err := p.Hub(ctx)
+	if err != nil {
+		return none
+	}
+	return func() (uint64, error) {
+		w := h.Watermarks()
+		return w.Pending, w.SearchErr
+	}
+}

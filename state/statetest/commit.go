@@ -226,8 +226,8 @@ func commitLarge(t *testing.T, s state.Store) {
 	}
 	t.Logf("10,000 partitions: created in %s, updated in %s, read in %s", created, updated, time.Since(start))
 	equal(t, "partitions", c.Partitions, got)
-	if created > 20*time.Second || updated > 20*time.Second {
-		t.Error("that is no use")
+	if slow := 2 * time.Minute; created > slow || updated > slow { // generous: a busy machine under the race detector
+		t.Errorf("10,000 partitions took longer than %s", slow)
 	}
 }
 

@@ -44,8 +44,7 @@ func (t *tree) openContent(key string, want stamp) (io.ReadCloser, error) {
 	}
 	c := &content{file: f, key: key, want: want}
 	if err := c.verify(); err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
 	return c, nil
 }
@@ -56,9 +55,9 @@ func (c *content) Read(p []byte) (int, error) {
 	n, err := c.file.Read(p)
 	c.read += int64(n)
 	switch {
-	case c.read > c.want.size, err == io.EOF && c.read != c.want.size:
+	case c.read > c.want.size, errors.Is(err, io.EOF) && c.read != c.want.size:
 		return n, gapless.Reject(c.key, errChanged)
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		if err := c.verify(); err != nil {
 			return n, err
 		}
@@ -104,7 +103,7 @@ func (h *hasher) append(ctx context.Context, dst []byte, key string, want stamp)
 	for {
 		n, err := r.Read(h.buffer)
 		_, _ = digest.Write(h.buffer[:n]) // a hash never fails
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			sum := digest.Sum128().Bytes()
 			return hex.AppendEncode(dst, sum[:]), nil
 		}

@@ -28,12 +28,12 @@ func TestGlob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range strings.Fields(test.yes) {
+		for name := range strings.FieldsSeq(test.yes) {
 			if !g.match(name) {
 				t.Errorf("%s does not match %s", test.pattern, name)
 			}
 		}
-		for _, name := range strings.Fields(test.no) {
+		for name := range strings.FieldsSeq(test.no) {
 			if g.match(name) {
 				t.Errorf("%s matches %s", test.pattern, name)
 			}

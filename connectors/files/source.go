@@ -27,12 +27,15 @@ type source struct {
 	// position is the last one taken; marks are good for the tree as it was
 	// then.
 	position gapless.Position
+	// files and bytes are how much there was then.
+	files, bytes int64
 }
 
 var (
 	_ gapless.Source     = (*source)(nil)
 	_ gapless.Positioner = (*source)(nil)
 	_ gapless.Resumer    = (*source)(nil)
+	_ gapless.Estimator  = (*source)(nil)
 )
 
 // Describe opens the root.
@@ -65,8 +68,17 @@ func (s *source) Position(ctx context.Context, _ gapless.Partition) (gapless.Pos
 	if sum.freshest > 0 || sum.incomplete {
 		position = appendSalt(position)
 	}
-	s.position = gapless.Position(position)
+	s.position, s.files, s.bytes = gapless.Position(position), sum.files, sum.bytes
 	return s.position, nil
+}
+
+// Estimate returns how many files there were when the last position was taken,
+// and their size.
+func (s *source) Estimate(ctx context.Context, p gapless.Partition) (records, bytes int64, err error) {
+	if s.position == "" {
+		_, err = s.Position(ctx, p)
+	}
+	return s.files, s.bytes, err
 }
 
 func (s *source) survey(ctx context.Context) (*survey, error) {
@@ -81,6 +93,8 @@ type survey struct {
 	line       []byte
 	freshest   time.Duration // coarsest clock step of what is fresh; 0: nothing
 	incomplete bool
+	files      int64
+	bytes      int64
 }
 
 func (v *survey) folder(path string, st stamp) error {
@@ -88,7 +102,11 @@ func (v *survey) folder(path string, st stamp) error {
 	return v.add('d', path, st)
 }
 
-func (v *survey) file(path string, st stamp) error { return v.add('f', path, st) }
+func (v *survey) file(path string, st stamp) error {
+	v.files++
+	v.bytes += st.size
+	return v.add('f', path, st)
+}
 
 func (v *survey) add(kind byte, path string, st stamp) error {
 	if st.fresh(v.started) {

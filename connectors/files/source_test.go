@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,9 +136,7 @@ func TestReadAllSelects(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			values := map[string]any{"path": dir}
-			for k, v := range test.values {
-				values[k] = v
-			}
+			maps.Copy(values, test.values)
 			got, err := read(t, openAt(t, time.Hour, values), "")
 			if err != nil {
 				t.Fatal(err)
@@ -497,6 +496,9 @@ func TestResume(t *testing.T) {
 	started, err := s.Position(t.Context(), partition)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if records, size, err := s.Estimate(t.Context(), partition); records != int64(len(files)) || size != 0 || err != nil {
+		t.Errorf("estimates %d files with %d bytes, %v", records, size, err)
 	}
 	full, err := read(t, s, "")
 	if err != nil || len(full.marks) != len(full.changes)/markEvery {

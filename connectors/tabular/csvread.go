@@ -135,7 +135,7 @@ func (d *csvDecoder) decode(s *scan) error {
 	}
 	for {
 		length, lines, err := d.next(s)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {
@@ -191,12 +191,12 @@ func (d *csvDecoder) next(s *scan) (length, lines int, err error) {
 		}
 		d.cells, length, err = d.syntax.split(d.cells[:0], d.window, d.final)
 		switch {
-		case err == errMore && len(d.window) <= d.maxLine:
+		case errors.Is(err, errMore) && len(d.window) <= d.maxLine:
 			if err := d.fill(s); err != nil {
 				return 0, 0, err
 			}
 			continue
-		case err == errMore:
+		case errors.Is(err, errMore):
 			return 0, 0, bad("", tooLong(d.maxLine))
 		case err != nil:
 			return 0, 0, bad("", err)
@@ -226,7 +226,7 @@ func (d *csvDecoder) fill(s *scan) error {
 	for len(d.buffer) < max(2*held, 1) && !d.final {
 		n, err := s.Read(d.buffer[len(d.buffer):min(cap(d.buffer), held+max(blockSize, held))])
 		d.buffer = d.buffer[:len(d.buffer)+n]
-		if d.final = err == io.EOF; err != nil && !d.final {
+		if d.final = errors.Is(err, io.EOF); err != nil && !d.final {
 			d.window = d.buffer
 			return err
 		}
@@ -276,7 +276,7 @@ func (d *csvDecoder) prepare(s *scan) error {
 	if d.header {
 		s.line = 0
 		length, lines, err := d.next(s)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -124,7 +124,7 @@ func (r *indexReader) next() (entry, error) {
 		case err == nil:
 			r.lo += len(e.raw)
 			return e, nil
-		case err != errCut || r.left == 0:
+		case !errors.Is(err, errCut) || r.left == 0:
 			return entry{}, err
 		}
 		if err := r.fill(); err != nil {
@@ -142,7 +142,7 @@ func (r *indexReader) fill() error {
 	n, err := r.text.Read(r.buffer[held:min(int64(cap(r.buffer)), int64(held)+r.left)])
 	r.buffer = r.buffer[:held+n]
 	r.left -= int64(n)
-	if err != nil && (err != io.EOF || n == 0 && r.left > 0) {
+	if err != nil && (!errors.Is(err, io.EOF) || n == 0 && r.left > 0) {
 		return fmt.Errorf("%d bytes of the index are missing: %w", r.left, err)
 	}
 	return nil

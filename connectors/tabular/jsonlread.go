@@ -66,7 +66,7 @@ func (d *jsonDecoder) decode(s *scan) error {
 		start := len(b.Buf)
 		b.Buf = append(b.Buf, d.tail...)
 		end, err := d.fill(s, b, start)
-		if done = err == io.EOF; done {
+		if done = errors.Is(err, io.EOF); done {
 			end, err = len(b.Buf), nil
 		}
 		d.tail = append(d.tail[:0], b.Buf[end:]...)
@@ -117,10 +117,10 @@ func (d *jsonDecoder) skipLine(s *scan, b *gapless.Batch, start int) error {
 	d.reject(s, "", b.Buf[start:], tooLong(d.maxLine))
 	for {
 		n, err := s.Read(b.Buf[start:min(cap(b.Buf), start+blockSize)])
-		block := b.Buf[start : start+n]
+		_, rest, found := bytes.Cut(b.Buf[start:start+n], []byte{'\n'})
 		b.Buf = b.Buf[:start]
-		if i := bytes.IndexByte(block, '\n'); i >= 0 {
-			b.Buf = append(b.Buf, block[i+1:]...)
+		if found {
+			b.Buf = append(b.Buf, rest...)
 			return err
 		}
 		if err != nil {

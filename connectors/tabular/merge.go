@@ -19,8 +19,9 @@ import (
 // publish merges base and segments, as far as they are synced, into a new file
 // and replaces the old one. What is pushed next goes to a new segment.
 func (s *session) publish(ctx context.Context) error {
-	s.segment.close()
-	s.segment = nil
+	if err := s.closeSegment(); err != nil {
+		return s.fail(err)
+	}
 	base, err := s.store.merge(ctx, s.meta, s.newName())
 	if err != nil {
 		return broken(s.store.path, err)
@@ -68,13 +69,15 @@ func (s *store) merge(ctx context.Context, m *meta, name string) (*extent, error
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
 	for _, layer := range m.layers() {
-		if err := w.layer(ctx, layer); err != nil {
-			return nil, err
+		if err = w.layer(ctx, layer); err != nil {
+			break
 		}
 	}
-	if err := w.finish(); err != nil {
+	if err == nil {
+		err = w.finish()
+	}
+	if err := errors.Join(err, w.close()); err != nil {
 		return nil, err
 	}
 	return &w.out, s.measure(&w.out)
@@ -114,8 +117,7 @@ func (s *store) newMerger(m *meta, v *verdicts, name string) (*merger, error) {
 		return nil, err
 	}
 	if w.index, err = s.disk.create(s.file(w.out, indexSuffix)); err != nil {
-		w.lines.Close()
-		return nil, err
+		return nil, errors.Join(err, w.lines.Close())
 	}
 	sink := appender{w.lines}
 	switch s.compression {
@@ -125,16 +127,14 @@ func (s *store) newMerger(m *meta, v *verdicts, name string) (*merger, error) {
 	case compressionZstd:
 		z, err := zstd.NewWriter(sink, zstd.WithEncoderConcurrency(1))
 		if err != nil {
-			w.close()
-			return nil, err
+			return nil, errors.Join(err, w.close())
 		}
 		w.text, w.squeeze = z, z
 	default:
 		w.text, w.squeeze = sink, io.NopCloser(nil)
 	}
 	if err := w.write(s.layout.header()); err != nil {
-		w.close()
-		return nil, err
+		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }
@@ -255,10 +255,7 @@ func (w *merger) finish() error {
 	return w.store.disk.syncDir(w.store.dir)
 }
 
-func (w *merger) close() {
-	w.lines.Close()
-	w.index.Close()
-}
+func (w *merger) close() error { return errors.Join(w.lines.Close(), w.index.Close()) }
 
 // openLines opens the text of a layer. A base lies in its place, or still in
 // the folder if putting it there failed.
@@ -278,41 +275,10 @@ func (s *store) openLines(m *meta, e extent) (io.ReadCloser, error) {
 		compression = s.compression
 	}
 	if err := text.decompress(compression); err != nil {
-		text.Close()
-		return nil, err
+		return nil, errors.Join(err, text.Close())
 	}
 	return struct {
 		io.Reader
 		io.Closer
 	}{text.text, text}, nil
-}
-
-// Enumerate lists the synced records of p.
-func (s *session) Enumerate(ctx context.Context, p gapless.Partition, fn func(key, version []byte) error) error {
-	if err := s.usable(); err != nil {
-		return err
-	}
-	m := s.meta
-	order := newSorter(s.store.disk, filepath.Join(s.store.dir, "list.tmp"))
-	defer order.close()
-	// A key may have come in another partition of the same collection before.
-	err := s.store.scan(ctx, m, m.layers(), 0, func(ordinal uint64, e entry) error {
-		if m.Scopes[e.scope].Collection != p.Collection || !bytes.HasPrefix(e.key, []byte(p.Prefix)) {
-			return nil
-		}
-		return order.add(item{scope: uint32(e.scope), ordinal: ordinal, op: e.op, key: e.key, version: e.version})
-	})
-	if err != nil {
-		return broken(s.store.path, err)
-	}
-	return order.chains(nil, func(chain []item) error {
-		last := chain[len(chain)-1]
-		if last.op == gapless.OpDelete || p.Prefix == "" && m.Scopes[last.scope].Partition != p.ID {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return fn(last.key, last.version)
-	})
 }

@@ -227,7 +227,7 @@ func FuzzIndex(f *testing.F) {
 		var again []byte
 		for {
 			e, err := r.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

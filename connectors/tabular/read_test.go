@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,9 +134,7 @@ func TestReadJSONL(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			values := map[string]any{"path": write(t, "in.jsonl", test.text)}
-			for k, v := range test.values {
-				values[k] = v
-			}
+			maps.Copy(values, test.values)
 			got, err := read(t, openAt(t, JSONL(), time.Hour, values), "")
 			if err != nil {
 				t.Fatal(err)
@@ -215,9 +214,7 @@ func TestReadCSV(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			values := map[string]any{"path": write(t, "in.csv", test.text)}
-			for k, v := range test.values {
-				values[k] = v
-			}
+			maps.Copy(values, test.values)
 			got, err := read(t, openAt(t, CSV(), time.Hour, values), "")
 			if err != nil {
 				t.Fatal(err)
@@ -532,6 +529,9 @@ func TestResume(t *testing.T) {
 			started, err := s.Position(t.Context(), partition)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if records, size, err := s.Estimate(t.Context(), partition); records != -1 || size < 70_000_000 || err != nil {
+				t.Errorf("estimates %d records, %d bytes, %v", records, size, err)
 			}
 			full, err := read(t, s, "")
 			if err != nil || len(full.marks) != 1 || len(full.rows) != 705 {

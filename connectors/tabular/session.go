@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"github.com/gapless-sync/gapless"
 )
@@ -34,6 +33,8 @@ var (
 	_ gapless.Enumerator = (*session)(nil)
 )
 
+var errClosed = errors.New("the session is closed")
+
 func newSession(s *store, m *meta, seen fs.FileInfo) *session {
 	return &session{store: s, meta: m, seen: seen}
 }
@@ -43,17 +44,15 @@ func (s *session) Status(context.Context) (gapless.Status, error) {
 	if err := s.usable(); err != nil {
 		return gapless.Status{}, err
 	}
-	status := gapless.Status{
-		ID: s.meta.ID, Incarnation: strconv.FormatUint(s.meta.Incarnation, 10),
-		Holds: len(s.meta.Checkpoints) > 0, Checkpoints: map[string]gapless.Checkpoint{},
+	return s.meta.status(), nil
+}
+
+// Enumerate lists the synced records of p.
+func (s *session) Enumerate(ctx context.Context, p gapless.Partition, fn func(key, version []byte) error) error {
+	if err := s.usable(); err != nil {
+		return err
 	}
-	for _, c := range s.meta.Checkpoints {
-		status.Checkpoints[c.Partition] = c.checkpoint()
-	}
-	for _, e := range s.meta.layers() {
-		status.Holds = status.Holds || e.Ops > 0
-	}
-	return status, nil
+	return s.store.enumerate(ctx, s.meta, p, fn)
 }
 
 // usable returns why the session cannot go on.
@@ -87,10 +86,12 @@ func (s *session) checkOwner() error {
 // fail ends the session: what a failed write or sync left behind is unknown,
 // and only what the meta data names counts.
 func (s *session) fail(err error) error {
-	if err != nil {
-		s.failure = broken(s.store.path, err)
+	if err == nil {
+		return nil
 	}
-	return s.failure
+	err = broken(s.store.path, err)
+	s.failure = fmt.Errorf("%w: what was not synced is lost: %w", gapless.ErrIncarnation, err)
+	return err
 }
 
 // Push appends the batch to the session's segment.
@@ -276,11 +277,20 @@ func (s *session) commit(next *meta) error {
 // Close publishes what was synced and ends the session.
 func (s *session) Close() error {
 	if s.failure == nil && s.usable() == nil {
-		defer func() { s.failure = errors.New("the session is closed") }()
+		defer func() { s.failure = errClosed }()
 		return s.finish()
 	}
-	s.segment.close()
-	return nil
+	return s.closeSegment()
+}
+
+// closeSegment ends the segment, of which only what is synced counts.
+func (s *session) closeSegment() error {
+	if s.segment == nil {
+		return nil
+	}
+	old := s.segment
+	s.segment = nil
+	return old.close()
 }
 
 func (s *session) finish() error {
@@ -289,7 +299,7 @@ func (s *session) finish() error {
 	if len(s.meta.Segments) > 0 {
 		err = s.publish(context.Background())
 	}
-	s.segment.close()
+	err = errors.Join(err, s.closeSegment())
 	if s.failure != nil {
 		return err
 	}
@@ -313,13 +323,11 @@ func (s *store) newSegment(name string) (*segment, error) {
 	}
 	index, err := s.disk.create(filepath.Join(s.dir, name+indexSuffix))
 	if err != nil {
-		lines.Close()
-		return nil, err
+		return nil, errors.Join(err, lines.Close())
 	}
 	g := &segment{name: name, lines: lines, index: index}
 	if err := lines.Append(s.layout.header()); err != nil {
-		g.close()
-		return nil, err
+		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
 }
@@ -346,9 +354,4 @@ func (g *segment) sync(s *store) error {
 	return nil
 }
 
-func (g *segment) close() {
-	if g != nil {
-		g.lines.Close()
-		g.index.Close()
-	}
-}
+func (g *segment) close() error { return errors.Join(g.lines.Close(), g.index.Close()) }

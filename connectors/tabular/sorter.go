@@ -183,8 +183,8 @@ func (s *sorter) chains(drop func(ordinal uint64), fn func([]item) error) error 
 // close removes the runs.
 func (s *sorter) close() {
 	if s.spill != nil {
-		s.spill.Close()
-		os.Remove(s.path)
+		_ = s.spill.Close() // nobody reads it again, and opening the store removes what stays
+		_ = os.Remove(s.path)
 	}
 }
 
@@ -202,7 +202,7 @@ func (r *run) next() bool {
 	r.buffer = r.buffer[:0]
 	head := r.head[:]
 	if _, err := io.ReadFull(r.text, head); err != nil {
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			r.err = fmt.Errorf("read sorted run: %w", err)
 		}
 		return false

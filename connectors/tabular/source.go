@@ -60,6 +60,7 @@ var (
 	_ gapless.Source     = (*source)(nil)
 	_ gapless.Positioner = (*source)(nil)
 	_ gapless.Resumer    = (*source)(nil)
+	_ gapless.Estimator  = (*source)(nil)
 )
 
 func newSource(paths []string, env gapless.Env) *source {
@@ -89,6 +90,21 @@ func (s *source) Position(ctx context.Context, _ gapless.Partition) (gapless.Pos
 		return "", err
 	}
 	return l.position(), nil
+}
+
+// Estimate returns the size of the files, compressed as they are.
+func (s *source) Estimate(context.Context, gapless.Partition) (records, bytes int64, err error) {
+	l, err := list(s.paths, s.clock.now())
+	if err != nil {
+		return -1, -1, err
+	}
+	for _, in := range l.inputs {
+		if !in.regular {
+			return -1, -1, nil
+		}
+		bytes += in.stamp.size
+	}
+	return -1, bytes, nil
 }
 
 // ReadAll emits the records of all files, one file after the other.

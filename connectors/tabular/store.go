@@ -77,8 +77,13 @@ func newStore(path string, l layout, env gapless.Env) (*store, error) {
 	return s, nil
 }
 
-// Open starts a session. The file is made for one connector.
+// Open starts a session. The file is made for one connector. Of two sessions
+// of one epoch the later one writes.
 func (s *store) Open(_ context.Context, connector string, epoch uint64) (gapless.Session, error) {
+	if epoch == 0 {
+		_, err := s.peek(connector)
+		return &reader{store: s, connector: connector}, err
+	}
 	if err := os.Mkdir(s.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // the folder is as readable as the file
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, gapless.Errorf(gapless.CodeConfig, s.path, "%w", gapless.Misconfigured(err)).
@@ -91,9 +96,15 @@ func (s *store) Open(_ context.Context, connector string, epoch uint64) (gapless
 		return nil, broken(s.path, err)
 	}
 	defer unlock()
-	m, err := s.load(connector, epoch)
+	m, err := s.load(connector)
 	if err != nil {
 		return nil, err
+	}
+	if epoch < m.Epoch {
+		return nil, gapless.Errorf(gapless.CodeFenced, s.path, "epoch %d after %d: %w", epoch, m.Epoch, gapless.ErrFenced)
+	}
+	if err := s.finish(m); err != nil {
+		return nil, broken(s.path, err)
 	}
 	if m.Unsynced {
 		m.Incarnation++
@@ -110,8 +121,21 @@ func (s *store) Open(_ context.Context, connector string, epoch uint64) (gapless
 	return newSession(s, m, seen), nil
 }
 
-// load reads what the folder says and brings file and folder in step.
-func (s *store) load(connector string, epoch uint64) (*meta, error) {
+// peek reads what the folder says without leaving a trace.
+func (s *store) peek(connector string) (*meta, error) {
+	if _, err := os.Stat(s.dir); err == nil {
+		unlock, err := lockFile(filepath.Join(s.dir, lockName))
+		if err != nil {
+			return nil, broken(s.path, err)
+		}
+		defer unlock()
+	}
+	return s.load(connector)
+}
+
+// load reads what the folder says and compares it with the file. The caller
+// holds the lock.
+func (s *store) load(connector string) (*meta, error) {
 	m, err := loadMeta(s.dir)
 	if err != nil {
 		return nil, broken(s.path, err)
@@ -119,17 +143,9 @@ func (s *store) load(connector string, epoch uint64) (*meta, error) {
 	if m == nil {
 		m = newMeta(s.layout.fingerprint(), connector)
 	}
-	switch {
-	case m.Connector != connector:
+	if m.Connector != connector {
 		return nil, gapless.Errorf(gapless.CodeConfig, s.path, "%w", gapless.Misconfigured(fmt.Errorf("the file belongs to connector %s", m.Connector))).
 			WithHint("give each connector a file of its own")
-	case epoch < m.Epoch:
-		return nil, gapless.Errorf(gapless.CodeFenced, s.path, "epoch %d after %d: %w", epoch, m.Epoch, gapless.ErrFenced)
-	}
-	if m.Base != nil {
-		if err := s.finish(m); err != nil {
-			return nil, broken(s.path, err)
-		}
 	}
 	info, err := os.Stat(s.path)
 	switch {
@@ -139,7 +155,7 @@ func (s *store) load(connector string, epoch uint64) (*meta, error) {
 		return nil, gapless.Errorf(gapless.CodeConfig, s.path, "%w", gapless.Misconfigured(errors.New("the file exists and was not written by this connector"))).
 			WithHint("move it away, or write to another path")
 	}
-	replaced := m.Base != nil && (err != nil || info.Size() != m.Base.Size || info.ModTime().UnixNano() != m.Base.Modified)
+	replaced := m.Base != nil && !s.pending(m) && (err != nil || info.Size() != m.Base.Size || info.ModTime().UnixNano() != m.Base.Modified)
 	if replaced || m.Format != s.layout.fingerprint() {
 		m.reset(s.layout.fingerprint())
 	}
@@ -149,14 +165,22 @@ func (s *store) load(connector string, epoch uint64) (*meta, error) {
 // finish moves a base that was committed to its place, in case that a crash
 // came between.
 func (s *store) finish(m *meta) error {
-	lines := s.file(*m.Base, linesSuffix)
-	if _, err := os.Lstat(lines); err != nil {
-		return nil //nolint:nilerr // it is in its place
+	if !s.pending(m) {
+		return nil
 	}
-	if err := s.disk.rename(lines, s.path); err != nil {
+	if err := s.disk.rename(s.file(*m.Base, linesSuffix), s.path); err != nil {
 		return err
 	}
 	return s.disk.syncDir(filepath.Dir(s.path))
+}
+
+// pending reports whether the base still lies in the folder.
+func (s *store) pending(m *meta) bool {
+	if m.Base == nil {
+		return false
+	}
+	_, err := os.Lstat(s.file(*m.Base, linesSuffix))
+	return err == nil
 }
 
 // file returns the path of one of the two files of an extent.

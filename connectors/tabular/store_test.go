@@ -300,6 +300,82 @@ func TestFencing(t *testing.T) {
 	}
 }
 
+func TestReadingOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, JSONL(), map[string]any{"path": filepath.Join(dir, "o.jsonl")})
+	look, err := s.Open(t.Context(), connector, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := look.Status(t.Context())
+	if entries, dirErr := os.ReadDir(dir); err != nil || dirErr != nil || status.Holds || len(entries) != 0 {
+		t.Errorf("looking at nothing: %+v, %v, left %v", status, err, entries)
+	}
+	writer := begin(t, s, 5)
+	push(t, writer, `+a 1 {}`)
+	if _, err := look.Push(t.Context(), batch(partition, `+b 1 {}`)); !errors.Is(err, gapless.ErrFenced) {
+		t.Errorf("pushed: %v", err)
+	}
+	if _, err := look.Sync(t.Context(), nil); !errors.Is(err, gapless.ErrFenced) {
+		t.Errorf("synced: %v", err)
+	}
+	if _, err := s.Open(t.Context(), connector, 0); err != nil {
+		t.Error(err)
+	}
+	for seq := range uint64(3) { // the writer is not fenced
+		if _, err := writer.Sync(t.Context(), []gapless.Checkpoint{checkpoint(seq)}); err != nil {
+			t.Fatal(err)
+		}
+		push(t, writer, fmt.Sprintf(`+%d 1 {}`, seq))
+		status, err := look.Status(t.Context())
+		n := 0
+		listErr := look.(gapless.Enumerator).Enumerate(t.Context(), partition, func(_, _ []byte) error { n++; return nil })
+		if err := errors.Join(err, listErr); err != nil || n != int(seq)+1 || status.Checkpoints[partition.ID].Seq != seq {
+			t.Errorf("lists %d records at checkpoint %d, %+v, %v", n, seq, status, err)
+		}
+	}
+	if err := errors.Join(look.Close(), writer.Close()); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Open(t.Context(), "other", 0); gapless.KindOf(err) != gapless.KindMisconfigured {
+		t.Errorf("another connector: %v", err)
+	}
+}
+
+// TestFailedSessionStaysFailed: what was pushed before a failed write is lost
+// with it, so going on would leave a gap.
+func TestFailedSessionStaysFailed(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, JSONL(), map[string]any{"path": filepath.Join(t.TempDir(), "o.jsonl")})
+	opened := begin(t, s, 1)
+	push(t, opened, `+a 1 {}`)
+	s.disk.fault = func(step, _ string) error {
+		if step == stepSync {
+			return syscall.EIO
+		}
+		return nil
+	}
+	_, err := opened.Sync(t.Context(), []gapless.Checkpoint{checkpoint(1)})
+	if !errors.Is(err, syscall.EIO) || gapless.KindOf(err) != gapless.KindRecoverable || errors.Is(err, gapless.ErrIncarnation) {
+		t.Errorf("synced: %v", err)
+	}
+	s.disk.fault = nil
+	_, pushed := opened.Push(t.Context(), batch(partition, `+b 1 {}`))
+	_, synced := opened.Sync(t.Context(), []gapless.Checkpoint{checkpoint(2)})
+	for _, err := range []error{pushed, synced} {
+		if !errors.Is(err, gapless.ErrIncarnation) || !errors.Is(err, syscall.EIO) {
+			t.Errorf("goes on: %v", err)
+		}
+	}
+	if err := opened.Close(); err != nil {
+		t.Error(err)
+	}
+	if status, err := begin(t, s, 2).Status(t.Context()); err != nil || status.Holds || status.Incarnation != "1" {
+		t.Errorf("%+v, %v", status, err)
+	}
+}
+
 // TestFencedBetweenCheckAndCommit takes over after the session has looked.
 func TestFencedBetweenCheckAndCommit(t *testing.T) {
 	t.Parallel()
@@ -621,10 +697,10 @@ func TestFaultAtEveryStep(t *testing.T) {
 					if err != nil && !errors.Is(err, cause) || err != nil && gapless.KindOf(err) != gapless.KindRecoverable {
 						t.Fatalf("step %d, %s: %v (%v)", at, c.last, err, gapless.KindOf(err))
 					}
-					if cause == syscall.ENOSPC && err != nil && !isFull(err) {
+					if errors.Is(cause, syscall.ENOSPC) && err != nil && !isFull(err) {
 						t.Fatalf("step %d, %s: not reported as a full disk: %v", at, c.last, err)
 					}
-					if cause == errCrash {
+					if errors.Is(cause, errCrash) {
 						c.crash(t, s.dir, func(n int64) int64 { return n / 2 })
 					}
 					checkAfterFault(t, openStore(t, JSONL(), values), fmt.Sprintf("step %d, %s", at, c.last))

@@ -53,13 +53,11 @@ func openStream(in input, compression string, stdin io.Reader) (*stream, error) 
 		}
 		s.file = f
 		if s.info, err = f.Stat(); err != nil {
-			f.Close()
-			return nil, unreachable(err)
+			return nil, errors.Join(unreachable(err), f.Close())
 		}
 	}
 	if err := s.decompress(compression); err != nil {
-		s.Close()
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -120,7 +118,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.text.Read(p)
 	s.offset += int64(n)
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		if err := s.verify(); err != nil {
 			return n, err
 		}

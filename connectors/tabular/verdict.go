@@ -2,6 +2,7 @@ package tabular
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -49,7 +50,8 @@ func (s *store) judge(ctx context.Context, m *meta) (*verdicts, error) {
 		changes += e.Ops
 	}
 	v := &verdicts{dropped: make([]uint64, total/64+1), patched: map[uint64]*patchedRecord{}, clean: true}
-	once, twice := newFilter(changes), newFilter(changes)
+	// Few keys occur twice, as a rule; a small set of them stays in the cache.
+	once, twice := newFilter(changes), newFilter(changes/8)
 	order := newSorter(s.disk, filepath.Join(s.dir, "sort.tmp"))
 	defer order.close()
 	numbers := collectionNumbers(m.Scopes)
@@ -120,7 +122,7 @@ func (s *store) scanLayer(ctx context.Context, m *meta, layer extent, ordinal ui
 	r := newIndexReader(f, layer.Index, len(m.Scopes))
 	for end := ordinal + layer.Ops; ; ordinal++ {
 		e, err := r.next()
-		if err == io.EOF && ordinal == end {
+		if errors.Is(err, io.EOF) && ordinal == end {
 			return nil
 		}
 		if err != nil || ordinal == end {

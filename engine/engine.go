@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -108,7 +111,7 @@ func New(c Config) (*Engine, error) {
 		if err != nil {
 			host = "unknown host"
 		}
-		c.Holder = fmt.Sprintf("%s, process %d", host, os.Getpid())
+		c.Holder = fmt.Sprintf(holderForm, host, os.Getpid())
 	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create folder for fingerprints: %w", err)
@@ -142,6 +145,9 @@ type lease struct {
 // [gapless.ErrFenced] if the lease is lost.
 func (e *Engine) acquire(ctx context.Context) (context.Context, *lease, error) {
 	l, err := e.Store.Acquire(ctx, e.Connector, e.Holder, e.Settings.LeaseTTL, e.Now())
+	if held, ok := errors.AsType[*state.HeldError](err); ok && isDead(held.Holder) {
+		l, err = e.inherit(ctx, held.Holder)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -150,6 +156,40 @@ func (e *Engine) acquire(ctx context.Context) (context.Context, *lease, error) {
 	held := &lease{Lease: l, engine: e, cancel: cancel, done: make(chan struct{}), stop: stop}
 	go held.renew(renewing)
 	return ctx, held, nil
+}
+
+// holderForm names a process by host and id.
+const holderForm = "%s, process %d"
+
+// isDead reports whether a holder is a process of this host that no longer
+// exists. Of another host nothing is known.
+func isDead(holder string) bool {
+	host, err := os.Hostname()
+	if err != nil {
+		return false
+	}
+	text, ok := strings.CutPrefix(holder, fmt.Sprintf(strings.TrimSuffix(holderForm, "%d"), host))
+	id, err := strconv.Atoi(text)
+	if !ok || err != nil {
+		return false
+	}
+	process, err := os.FindProcess(id)
+	return err == nil && errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
+}
+
+// inherit takes the lease of a holder that has died, without waiting for it to
+// expire.
+func (e *Engine) inherit(ctx context.Context, holder string) (state.Lease, error) {
+	c, err := e.Store.Connector(ctx, e.Connector)
+	if err != nil {
+		return state.Lease{}, fmt.Errorf("look up the lease: %w", err)
+	}
+	if c.Lease.Holder == holder {
+		if err := e.Store.Release(ctx, c.Lease); err != nil && !errors.Is(err, gapless.ErrFenced) {
+			return state.Lease{}, fmt.Errorf("release the lease of %s: %w", holder, err)
+		}
+	}
+	return e.Store.Acquire(ctx, e.Connector, e.Holder, e.Settings.LeaseTTL, e.Now())
 }
 
 func (l *lease) renew(ctx context.Context) {

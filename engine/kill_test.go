@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -75,7 +74,7 @@ func syncFolder(ctx context.Context, dir string, step func(string)) (engine.Summ
 	}
 	e, err := engine.New(engine.Config{
 		Connector: connector, Source: source, Destination: h, Store: store, Dir: filepath.Join(dir, "fingerprints"),
-		Settings: engine.Settings{BatchRows: 4, SyncRecords: 8, LeaseTTL: time.Millisecond, GuardRecords: 1000},
+		Settings: engine.Settings{BatchRows: 4, SyncRecords: 8, GuardRecords: 1000},
 	})
 	if err != nil {
 		return engine.Summary{}, err

@@ -117,6 +117,7 @@ func (t *task) countAbsent() (plan.Count, error) {
 		return nil
 	})
 	c.Deletes = digest.Count
+	c.Total = max(c.Total, c.Deletes) // keys in doubt may stand in no table
 	if digest.Count > 0 {
 		c.Absent = digest.String()
 	}

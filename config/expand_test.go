@@ -21,6 +21,7 @@ func TestExpand(t *testing.T) {
 		{name: "two", text: "${HOME}${NONE:-a}${HOME}", want: "/home/anna/home/ann", environment: true, literal: true},
 		{name: "escape", text: "$${HOME} $$ $x $", want: "${HOME} $ $x $"},
 		{name: "escape within a default", text: "${NONE:-$${}}", want: "${}", literal: true},
+		{name: "an escaped reference opens nothing", text: "${NONE:-$${}", want: "${", literal: true},
 		{name: "values are not expanded again", text: "${NONE:-$$}{HOME}", want: "${HOME}", literal: true},
 		{name: "not set", text: "${NONE}", problem: "${NONE} is not set"},
 		{name: "nested not set", text: "${NONE:-${ALSO}}", problem: "${ALSO} is not set"},

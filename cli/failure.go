@@ -46,6 +46,9 @@ func (w *world) report(err error) {
 	if e, ok := errors.AsType[*gapless.Error](err); ok {
 		r.Code, r.Subject, r.Hint = e.Code.String(), e.Subject, gapless.HintFor(e)
 	}
+	if r.Hint == "" && errors.Is(err, gapless.ErrInterrupted) {
+		r.Hint = "run it again: it continues where it was"
+	}
 	if w.json {
 		_ = w.printLine(r) // nowhere else to say it
 		return

@@ -82,13 +82,13 @@ func TestLinesOfProgress(t *testing.T) {
 		}})
 	}
 	p.show(tick{Event: &engine.Event{Type: engine.EventRetry, Connector: "docs", Wait: 1.5, Message: "connection\nrefused"}})
-	p.show(tick{Catchup: &catchup{Connector: "docs", Done: 1, Total: 9, Time: at(0)}})
-	p.show(tick{Catchup: &catchup{Connector: "docs", Done: 5, Total: 9, Time: at(6)}})
+	p.show(tick{Catchup: &catchup{Connector: "docs", Done: 1, Total: 9, Started: start, Time: at(0)}})
+	p.show(tick{Catchup: &catchup{Connector: "docs", Done: 5, Total: 9, Started: start, Time: at(6)}})
 	p.show(tick{Catchup: &catchup{Connector: "docs", Done: 9, Total: 9, Time: at(12), End: true}})
 	want := `docs: 300 of 1,000 records, 3.00 MB, 50/s, 14s left
 docs: 600 of 1,000 records, 6.00 MB, 50/s, 8s left
 docs: trying again in 1.5 s: connection refused
-docs: 5 of 9 changes searchable
+docs: searchable: 5 of 9 changes, 0/s, 5s left
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

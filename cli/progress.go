@@ -28,6 +28,7 @@ type catchup struct {
 	Connector string    `json:"connector"`
 	Done      uint64    `json:"done"`
 	Total     uint64    `json:"total"`
+	Started   time.Time `json:"started"`
 	Time      time.Time `json:"time"`
 	// End is the last one, however far it came.
 	End bool `json:"end,omitempty"`
@@ -83,7 +84,7 @@ func (l *lines) show(t tick) {
 	defer l.mu.Unlock()
 	switch {
 	case t.Catchup != nil && l.due(t.Catchup.Connector+"\x00c", t.Catchup.Time) && !t.Catchup.End:
-		fmt.Fprintf(l.out, "%s: %s of %s changes searchable\n", t.Catchup.Connector, count(t.Catchup.Done), count(t.Catchup.Total))
+		fmt.Fprintf(l.out, "%s: searchable: %s\n", t.Catchup.Connector, catchupText(t.Catchup))
 	case t.Event == nil:
 	case t.Event.Type == engine.EventRetry:
 		fmt.Fprintln(l.out, retryText(t.Event))
@@ -109,10 +110,17 @@ func retryText(e *engine.Event) string {
 
 func progressText(p *engine.Progress) string {
 	parts := []string{countText(p), size(p.Bytes), rate(float64(p.Read), p.Seconds)}
-	if left, known := timeLeft(p); known {
-		parts = append(parts, left+" left")
+	done, all := float64(p.Read), float64(p.ExpectedRecords)
+	if p.ExpectedBytes > 0 && p.Bytes > 0 {
+		done, all = float64(p.Bytes), float64(p.ExpectedBytes)
 	}
-	return strings.Join(parts, ", ")
+	return joinLeft(parts, done, all, p.Seconds)
+}
+
+func catchupText(c *catchup) string {
+	elapsed := c.Time.Sub(c.Started).Seconds()
+	parts := []string{count(c.Done) + " of " + plural(c.Total, "change"), rate(float64(c.Done), elapsed)}
+	return joinLeft(parts, float64(c.Done), float64(c.Total), elapsed)
 }
 
 func countText(p *engine.Progress) string {
@@ -122,17 +130,14 @@ func countText(p *engine.Progress) string {
 	return plural(p.Read, "record")
 }
 
-// timeLeft estimates from what was read in how long.
-func timeLeft(p *engine.Progress) (string, bool) {
-	done, all := float64(p.Read), float64(p.ExpectedRecords)
-	if p.ExpectedBytes > 0 && p.Bytes > 0 {
-		done, all = float64(p.Bytes), float64(p.ExpectedBytes)
+// joinLeft joins parts and how long the rest takes if it goes on like this, as
+// soon as that can be told.
+func joinLeft(parts []string, done, all, elapsed float64) string {
+	if done > 0 && all > done && elapsed >= 0.5 {
+		left := time.Duration(elapsed / done * (all - done) * float64(time.Second))
+		parts = append(parts, max(left.Round(time.Second), time.Second).String()+" left")
 	}
-	if done <= 0 || all <= done || p.Seconds < 0.5 {
-		return "", false
-	}
-	left := time.Duration(p.Seconds / done * (all - done) * float64(time.Second))
-	return max(left.Round(time.Second), time.Second).String(), true
+	return strings.Join(parts, ", ")
 }
 
 // bars draws one bar at a time.
@@ -171,7 +176,7 @@ func (b *bars) show(t tick) {
 		b.end()
 	case t.Catchup != nil:
 		c := t.Catchup
-		b.draw(c.Connector+" searchable", count(c.Done)+" of "+count(c.Total), int64(c.Done), int64(c.Total))
+		b.draw(c.Connector+" searchable", catchupText(c), int64(c.Done), int64(c.Total))
 	case t.Event == nil:
 	case t.Event.Type == engine.EventDone:
 		b.end()

@@ -161,7 +161,7 @@ func (w *world) waitSearchable(ctx context.Context, p *service.Project, c config
 		case <-ctx.Done():
 		}
 	}()
-	last := catchup{Connector: c.Name}
+	last := catchup{Connector: c.Name, Started: p.Now()}
 	show := func() {
 		if last.Time = p.Now(); !w.json {
 			w.progress.show(tick{Catchup: &last})
@@ -199,7 +199,6 @@ func (w *world) printSummary(s engine.Summary, searchable string) {
 	f.add("read", "%s, %s", plural(n.Read, "record"), size(s.Bytes))
 	f.add("changed", "%s", changeText(n))
 	f.add("rejected", "%s", rejectedText(n.Rejected))
-	f.add("deleted", "%s", count(n.Deleted))
 	f.add("pushed", "%s, synced %s", count(n.Pushed), count(n.Synced))
 	if searchable != "" {
 		f.add("searchable", "%s", searchable)

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"exits":   exits,
 			"await":   await,
 			"httpget": httpGet,
+			"approve": approve,
 		},
 	})
 }
@@ -141,4 +142,14 @@ func (e endlessSource) ReadAll(ctx context.Context, _ gapless.Partition, _ gaple
 	}
 	<-ctx.Done()
 	return context.Cause(ctx)
+}
+
+// approve runs with the approval of the plan that was printed as JSON.
+func approve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: approve")
+	}
+	var plans []struct{ ID string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &plans))
+	ts.Check(ts.Exec("gapless", "run", "--approve", plans[0].ID))
 }

@@ -89,10 +89,10 @@ func (w *world) search(ctx context.Context, p *service.Project, q hub.Query) err
 
 func (w *world) printHit(h service.Hit) {
 	w.printf("%s  %s\n", w.bold(clean(h.Key)), w.dim(clean(h.Connector+"/"+h.Collection)))
-	if h.Title != h.Key && h.Title != "" {
+	if !strings.HasSuffix(h.Key, h.Title) {
 		w.printf("  %s\n", clean(h.Title))
 	}
-	for _, f := range h.Fragments {
+	for _, f := range h.Fragments[:min(2, len(h.Fragments))] {
 		w.printf("  %s\n", w.marked(f))
 	}
 }
@@ -112,7 +112,7 @@ func (w *world) marked(f service.Fragment) string {
 }
 
 func (w *world) rebuild(ctx context.Context, p *service.Project) error {
-	last := catchup{Connector: "search"}
+	last := catchup{Connector: "search", Started: p.Now()}
 	show := func() {
 		if last.Time = p.Now(); !w.json {
 			w.progress.show(tick{Catchup: &last})

@@ -62,6 +62,5 @@ func (w *world) invalid(problems []config.Problem) error {
 		p.File = w.relative(p.File)
 		fmt.Fprintf(w.err, "%s %s\n", w.red(p.Code.String()), cleanLines(p.String()))
 	}
-	return gapless.Errorf(gapless.CodeConfig, w.relative(problems[0].File), "%s", plural(len(problems), "problem")).
-		WithHint("correct the lines shown and run gapless validate again")
+	return gapless.Errorf(gapless.CodeConfig, w.relative(problems[0].File), "%s", plural(len(problems), "problem"))
 }

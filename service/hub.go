@@ -36,6 +36,7 @@ func (p *Project) hubStatus(ctx context.Context) (*HubStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	awaitIndex(ctx, h)
 	stats, err := h.Stats(ctx)
 	if err != nil {
 		return nil, err
@@ -53,6 +54,18 @@ func (p *Project) hubStatus(ctx context.Context) (*HubStatus, error) {
 		}
 	}
 	return s, nil
+}
+
+// awaitIndex gives a hub that was just opened the moment it needs to find out
+// how far its search index is.
+func awaitIndex(ctx context.Context, h *hub.Hub) {
+	w := h.Watermarks()
+	if w.Synced == 0 || w.Searchable > 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	_ = h.WaitSearchable(ctx, w.Synced) // whatever it is, the watermarks tell it
 }
 
 // searchPoll is how often a destination is asked what readers see.

@@ -256,7 +256,7 @@ func (w *world) variable(c *choice, name string) (string, bool) {
 	if value, ok := c.set[name]; ok {
 		return value, true
 	}
-	if value, ok := w.lookup(name); ok || name != goRootVariable || w.pinned != nil {
+	if value, ok := w.lookup(name); value != "" || name != goRootVariable || w.pinned != nil {
 		return value, ok
 	}
 	return goRoot()

@@ -132,7 +132,7 @@ func (w *world) printCause(c cause) {
 		}
 	}
 	for _, r := range c.Rules {
-		w.printf("  %s\n", w.dim(fmt.Sprintf("rule %-4s  if %s: %s", r.ID, r.Facts, r.Decision)))
+		w.printf("  %s\n", w.dim(fmt.Sprintf("rule %-5s if %s, then %s", r.ID, r.Facts, r.Decision)))
 	}
 }
 

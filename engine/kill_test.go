@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -35,7 +36,15 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(killDir); dir != "" {
 		os.Exit(child(dir))
 	}
-	os.Exit(m.Run())
+	flag.Parse()
+	if testing.Short() {
+		_ = flag.Set("rapid.checks", "15")
+	}
+	code := m.Run()
+	if dir, err := emptyState(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 func child(dir string) int {
@@ -90,9 +99,9 @@ func syncFolder(ctx context.Context, dir string, step func(string)) (engine.Summ
 
 func TestKilledAtEveryDurableStep(t *testing.T) {
 	t.Parallel()
-	seeds := 12
-	if os.Getenv("CI") != "" {
-		seeds = 50
+	seeds := 50
+	if testing.Short() {
+		seeds = 5
 	}
 	for seed := range seeds {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {

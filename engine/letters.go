@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/proof"
@@ -28,9 +27,9 @@ func (t *task) rejectedBySource(r *gapless.Rejection) error {
 			return fmt.Errorf("compare with fingerprints: %w", err)
 		}
 	}
-	t.letters = append(t.letters, t.letter(state.DeadLetter{
+	t.raise(state.DeadLetter{
 		Key: r.Key, Origin: r.Origin, Line: r.Line, Body: r.Raw, Stage: state.StageRead, Reason: r.Err.Error(),
-	}))
+	})
 	return nil
 }
 
@@ -47,10 +46,10 @@ func (t *task) refused(b *gapless.Batch, i int, h rowHash, stage string, reason 
 			}
 		}
 	}
-	t.letters = append(t.letters, t.letter(state.DeadLetter{
+	t.raise(state.DeadLetter{
 		Key: c.Key, Origin: b.Origin, Line: c.Line, Op: c.Op, Version: c.Version, Body: c.Data,
 		HasBody: true, HasParts: len(c.Parts) > 0, Stage: stage, Reason: reason.Error(),
-	}))
+	})
 	return nil
 }
 
@@ -66,12 +65,13 @@ func (t *task) refusedLate(r gapless.Rejection) {
 	if t.compare != nil {
 		t.compare.Distrust(proof.KeyHash([]byte(r.Key)))
 	}
-	t.letters = append(t.letters, t.letter(state.DeadLetter{Key: r.Key, Stage: state.StageSync, Reason: r.Err.Error()}))
+	t.raise(state.DeadLetter{Key: r.Key, Stage: state.StageSync, Reason: r.Err.Error()})
 }
 
-func (t *task) letter(l state.DeadLetter) state.DeadLetter {
+// raise opens a dead letter; saveLetters stores it.
+func (t *task) raise(l state.DeadLetter) {
 	l.Connector, l.Partition, l.Run, l.At = t.Connector, t.partition.ID, t.id, t.Now().UTC()
-	return l
+	t.letters = append(t.letters, l)
 }
 
 // saveLetters stores the dead letters held, before anything passes them.
@@ -86,21 +86,50 @@ func (t *task) saveLetters(ctx context.Context) error {
 	return nil
 }
 
-// settledLetters returns the open letters that this run has read again without
-// raising them: all of the partition if it was enumerated, else the repaired.
-func (t *task) settledLetters(ctx context.Context) ([]string, error) {
-	if !t.decision.Sweep && !t.decision.Repair {
-		return nil, nil
+// openLetters reads which records of earlier runs are still not synced.
+func (t *task) openLetters(ctx context.Context) error {
+	list, err := t.stillOpen(ctx)
+	if err != nil {
+		return err
 	}
-	open, err := t.Store.DeadLetters(ctx, state.DeadLetterFilter{Connector: t.Connector, Partition: t.partition.ID, Open: true})
+	t.open, t.settled = make(map[string]bool, len(list)), map[string]bool{}
+	for _, l := range list {
+		t.open[l.Key] = true
+	}
+	return nil
+}
+
+func (t *task) stillOpen(ctx context.Context) ([]state.DeadLetter, error) {
+	list, err := t.Store.DeadLetters(ctx, state.DeadLetterFilter{Connector: t.Connector, Partition: t.partition.ID, Open: true})
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
-	var settled []string
-	for _, l := range open {
-		if l.Run != t.id && (t.decision.Sweep || l.Key != "" && slices.Contains(t.known.Repair, l.Key)) {
-			settled = append(settled, l.ID)
+	return list, nil
+}
+
+// settledLetters returns the letters of earlier runs that this one has not
+// raised again, although it pushed their records or, in a complete
+// enumeration, would have come across them.
+func (t *task) settledLetters(ctx context.Context) ([]string, error) {
+	list, err := t.stillOpen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, l := range list {
+		if l.Run != t.id && (t.decision.Sweep || l.Key != "" && t.settled[l.Key]) {
+			ids = append(ids, l.ID)
 		}
 	}
-	return settled, nil
+	return ids, nil
+}
+
+// notSynced returns an error as long as records of the partition are in the
+// dead letters, whichever run put them there: the destination is not complete.
+func (t *task) notSynced(ctx context.Context) error {
+	list, err := t.stillOpen(ctx)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	return gapless.Errorf(gapless.CodeRejectedRecords, t.Connector, "%d records of %s are not synced", len(list), t.partition.ID)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -72,7 +73,7 @@ func (h *history) play() {
 			}
 		},
 		"rollback": h.rollback,
-		"forget":   func(*rapid.T) { h.dir = h.TempDir() },
+		"forget":   func(*rapid.T) { h.dir = newDir(h) },
 	})
 	h.cleanRun(h.r)
 }
@@ -103,10 +104,10 @@ func (h *history) faulty(r *rapid.T) {
 // die makes the n-th call and all that follow fail, as for a process that is
 // no longer there: it cannot even record its end.
 func (h *history) die(targets []*gaplesstest.Faults, n int) {
-	calls := 0
+	var calls atomic.Int64
 	for _, f := range targets {
 		f.Set(func(string, int, int) error {
-			if calls++; calls < n {
+			if calls.Add(1) < int64(n) {
 				return nil
 			}
 			return errFault

@@ -27,11 +27,13 @@ type task struct {
 	marked   marked
 	batchState
 	letters []state.DeadLetter // not stored yet
+	// open are the keys of open letters, settled those of them that this run
+	// has pushed.
+	open, settled map[string]bool
 	// seen is the table of the enumeration once it has ended; final the
 	// checkpoint that it is labelled with.
-	seen     *delta.Table
-	final    gapless.Checkpoint
-	repeated uint64
+	seen  *delta.Table
+	final gapless.Checkpoint
 	// unidentified counts records that the source could not even name.
 	unidentified int
 	// sinceSync counts rows pushed since lastSync.
@@ -126,6 +128,9 @@ func (t *task) perform(ctx context.Context) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
+	if err := t.openLetters(ctx); err != nil {
+		return err
+	}
 	err := t.readAndPush(ctx)
 	if err != nil {
 		return t.abandon(ctx, err)
@@ -145,29 +150,30 @@ func (t *task) perform(ctx context.Context) error {
 // begin prepares the comparison, and makes durable that a full run or a key
 // enumeration has to be completed: from here on, its reason outlives a crash.
 func (t *task) begin(ctx context.Context) error {
-	if t.decision.Sweep {
-		if err := t.beginEnumeration(ctx); err != nil {
-			return err
+	if !t.dry && (t.decision.Mode == plan.ModeFull || t.decision.Keys) {
+		p := t.row()
+		if t.decision.Keys {
+			p.Reconciled = time.Time{}
+		} else {
+			// The log of an earlier enumeration is about to be overwritten.
+			p.Unfinished, p.Fingerprint, p.Progress, p.LogSize = true, t.survey.fingerprint, nil, 0
 		}
+		if err := t.commit(ctx, state.Commit{Partitions: []state.Partition{p}}); err != nil {
+			return fmt.Errorf("record what has to be completed: %w", err)
+		}
+		t.known = p
 	}
-	if t.compare != nil && t.decision.Repair {
+	if !t.decision.Sweep {
+		return nil
+	}
+	if err := t.beginEnumeration(ctx); err != nil {
+		return err
+	}
+	if t.decision.Repair {
 		for _, key := range t.known.Repair {
 			t.compare.Doubt(proof.KeyHash([]byte(key)))
 		}
 	}
-	if t.dry || t.decision.Mode != plan.ModeFull && !t.decision.Keys {
-		return nil
-	}
-	p := t.row()
-	if t.decision.Keys {
-		p.Reconciled = time.Time{}
-	} else {
-		p.Unfinished, p.Fingerprint = true, t.survey.fingerprint
-	}
-	if err := t.commit(ctx, state.Commit{Partitions: []state.Partition{p}}); err != nil {
-		return fmt.Errorf("record what has to be completed: %w", err)
-	}
-	t.known = p
 	return nil
 }
 
@@ -401,9 +407,8 @@ func (t *task) sealCrashed(ctx context.Context) error {
 
 // finish records how the partition ended and returns the error of the run.
 func (t *task) finish(ctx context.Context, err error) error {
-	if err == nil && t.books.counts.Rejected+t.repeated > 0 {
-		err = gapless.Errorf(gapless.CodeRejectedRecords, t.Connector,
-			"%d of %d records of %s could not be synced", t.books.counts.Rejected+t.repeated, t.books.counts.Read, t.partition.ID)
+	if err == nil {
+		err = t.notSynced(ctx)
 	}
 	outcome := outcomeOf(err)
 	if outcome != plan.OutcomeComplete {
@@ -439,7 +444,7 @@ func (t *task) recordFailure(ctx context.Context, outcome plan.Outcome, cause er
 	}
 	p := t.row()
 	p.Outcome, p.Error = outcome, cause.Error()
-	if t.facts.LastOutcome == plan.OutcomeUnrecoverable && t.checkpoint.Mark == "" {
+	if t.facts.LastOutcome == plan.OutcomeUnrecoverable && (t.checkpoint.Mark == "" || t.checkpoint.Run != t.id) {
 		p.Outcome = plan.OutcomeUnrecoverable
 	}
 	if coded, ok := errors.AsType[*gapless.Error](cause); ok {

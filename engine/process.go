@@ -328,6 +328,9 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 		}
 		t.books.certificate.Pushed.Add(h.delivery)
 		accepted++
+		if len(t.open) > 0 && t.open[string(b.Key(i))] {
+			t.settled[string(b.Key(i))] = true
+		}
 		if b.Rows[i].Op == gapless.OpDelete {
 			deleted++
 		}

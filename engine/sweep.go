@@ -34,11 +34,10 @@ func (t *task) endEnumeration() error {
 		return fmt.Errorf("sort fingerprints: %w", err)
 	}
 	err := t.compare.Repeated(func(key []byte, line uint64) error {
-		t.letters = append(t.letters, t.letter(state.DeadLetter{
+		t.raise(state.DeadLetter{
 			Key: string(key), Origin: t.origin, Line: int(line), Stage: state.StageRead,
 			Reason: "the key stands more than once in the same enumeration; the last one was kept",
-		}))
-		t.repeated++
+		})
 		return nil
 	})
 	if err != nil {

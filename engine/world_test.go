@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,7 +29,8 @@ type world struct {
 	dest     *gaplesstest.Destination
 	dir      string
 	model    gapless.ChangeModel
-	now      time.Time
+	clock    sync.Mutex
+	now      time.Time // guarded by clock
 	mapping  *mapping.Program
 	settings engine.Settings
 	state    gaplesstest.Faults // consulted before each commit
@@ -45,10 +47,38 @@ type tester interface {
 
 var models = []gapless.ChangeModel{gapless.ModelFull, gapless.ModelModified, gapless.ModelLog}
 
+// emptyState is a folder with a new state, made once: every world begins with
+// a copy of it.
+var emptyState = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "gapless-empty-state-*")
+	if err != nil {
+		return "", err
+	}
+	store, err := sqlite.Open(context.Background(), filepath.Join(dir, "state"))
+	if err != nil {
+		return "", err
+	}
+	return dir, store.Close()
+})
+
+// newDir returns a folder as a process finds it that never ran before.
+func newDir(t tester) string {
+	t.Helper()
+	dir := t.TempDir()
+	template, err := emptyState()
+	if err == nil {
+		err = os.CopyFS(dir, os.DirFS(template))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func newWorld(t tester, model gapless.ChangeModel) *world {
 	t.Helper()
 	return &world{
-		tester: t, source: gaplesstest.NewSource("r"), dest: gaplesstest.NewDestination("d1"), dir: t.TempDir(), model: model,
+		tester: t, source: gaplesstest.NewSource("r"), dest: gaplesstest.NewDestination("d1"), dir: newDir(t), model: model,
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		// Small numbers, so that a handful of records crosses every boundary.
 		settings: engine.Settings{BatchRows: 3, SyncRecords: 5, Attempts: 1, GuardRecords: 1000},
@@ -78,7 +108,7 @@ func (w *world) open() (*engine.Engine, state.Store) {
 	e, err := engine.New(engine.Config{
 		Connector: connector, Source: w.source.As(w.model), Destination: w.dest, Store: faultyStore{store, &w.state},
 		Dir: filepath.Join(w.dir, "fingerprints"), Settings: w.settings, Mapping: w.mapping,
-		Now:    func() time.Time { w.now = w.now.Add(time.Millisecond); return w.now },
+		Now:    func() time.Time { return w.later(time.Millisecond) },
 		Events: func(ev engine.Event) { w.events = append(w.events, ev) },
 	})
 	if err != nil {
@@ -87,11 +117,19 @@ func (w *world) open() (*engine.Engine, state.Store) {
 	return e, store
 }
 
+// later moves the clock on.
+func (w *world) later(d time.Duration) time.Time {
+	w.clock.Lock()
+	defer w.clock.Unlock()
+	w.now = w.now.Add(d)
+	return w.now
+}
+
 // run performs one run in a process of its own. Leases of earlier, dead
 // processes have expired.
 func (w *world) run(o engine.RunOptions) (engine.Summary, error) {
 	w.Helper()
-	w.now = w.now.Add(time.Hour)
+	w.later(time.Hour)
 	w.events = nil
 	e, store := w.open()
 	s, err := e.Run(context.Background(), o)

@@ -37,7 +37,7 @@ holds. No record is read and nothing is written.`,
 			})
 		},
 	}
-	o.add(cmd)
+	o.addNamed(w, cmd)
 	return cmd
 }
 

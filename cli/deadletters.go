@@ -55,7 +55,7 @@ func newDeadlettersList(w *world) *cobra.Command {
 			})
 		},
 	}
-	o.projectFlags.add(cmd)
+	o.projectFlags.addNamed(w, cmd)
 	cmd.Flags().BoolVar(&o.all, "all", false, "also those that are resolved")
 	cmd.Flags().IntVar(&o.limit, "limit", 100, "list at most `N` of each connector")
 	return cmd
@@ -150,7 +150,7 @@ source may be further by now. Letters whose records get through are resolved.`,
 			})
 		},
 	}
-	o.add(cmd)
+	o.addNamed(w, cmd)
 	return cmd
 }
 
@@ -167,8 +167,13 @@ func (w *world) retry(ctx context.Context, p *service.Project, l *located, args 
 	w.orderly.Store(true)
 	worst := 0
 	for _, c := range l.Connectors {
-		if len(ids[c.Name]) == 0 || w.stopped() {
+		if len(ids[c.Name]) == 0 {
 			continue
+		}
+		if w.stopped() {
+			w.report(notRun(c.Name))
+			worst = max(worst, gapless.ExitInterrupted)
+			break
 		}
 		err := w.retryOne(ctx, p, c, ids[c.Name])
 		w.report(err)

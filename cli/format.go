@@ -110,14 +110,6 @@ func isClean(s string) bool {
 	return true
 }
 
-// shorten cuts text to a number of characters, with an ellipsis of dots.
-func shorten(s string, limit int) string {
-	if limit < 4 || utf8.RuneCountInString(s) <= limit {
-		return s
-	}
-	return string([]rune(s)[:limit-3]) + "..."
-}
-
 // table prints rows in aligned columns, two spaces apart. Columns whose name
 // begins with a minus sign are aligned to the right.
 type table struct {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -30,9 +31,25 @@ type projectFlags struct {
 	set    []string
 }
 
+// add declares the flags.
 func (f *projectFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "configuration `FILE`, or a folder with "+config.FileName)
 	cmd.Flags().StringArrayVar(&f.set, "set", nil, "give a variable of the configuration a value: `NAME=VALUE`; no secrets, others see them")
+}
+
+// addNamed declares the flags for a command whose arguments name connectors,
+// and completes those beside files.
+func (f *projectFlags) addNamed(w *world, cmd *cobra.Command) {
+	f.add(cmd)
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		quiet := *w
+		quiet.err = io.Discard
+		l, err := quiet.locate(f, args)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return l.Names(), cobra.ShellCompDirectiveDefault
+	}
 }
 
 // located is a project found and loaded.
@@ -58,17 +75,6 @@ func (l *located) chosen() ([]config.Connector, error) {
 		list = append(list, c)
 	}
 	return list, nil
-}
-
-// one returns the connector meant where only one can be.
-func (l *located) one(name string) (config.Connector, error) {
-	switch {
-	case name != "":
-		return l.Connector(name)
-	case len(l.Connectors) == 1:
-		return l.Connectors[0], nil
-	}
-	return config.Connector{}, usage("several connectors are configured, name one of %s", strings.Join(l.Names(), ", "))
 }
 
 // choice is what the command line says about the project.

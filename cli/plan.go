@@ -44,7 +44,7 @@ approve exactly these deletes.`,
 			})
 		},
 	}
-	o.projectFlags.add(cmd)
+	o.projectFlags.addNamed(w, cmd)
 	cmd.Flags().BoolVar(&o.full, "full", false, "plan a run with --full")
 	cmd.Flags().BoolVar(&o.quick, "quick", false, "decide only; do not read the source to count")
 	return cmd

@@ -38,7 +38,7 @@ asked. A gap is named with the command that closes it, and the exit code is 20.`
 			})
 		},
 	}
-	o.add(cmd)
+	o.addNamed(w, cmd)
 	return cmd
 }
 

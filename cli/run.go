@@ -56,7 +56,7 @@ everything synced can be found by search, which can be interrupted without harm.
 			})
 		},
 	}
-	o.projectFlags.add(cmd)
+	o.projectFlags.addNamed(w, cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.full, "full", false, "read every partition in full, whatever the plan would say")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only plan and count, as gapless plan does")
@@ -74,6 +74,11 @@ func (w *world) run(ctx context.Context, p *service.Project, chosen []config.Con
 	w.orderly.Store(true)
 	worst := 0
 	for _, c := range chosen {
+		if w.stopped() {
+			w.report(notRun(c.Name))
+			worst = max(worst, gapless.ExitInterrupted)
+			break
+		}
 		options := engine.RunOptions{Full: o.full, Stop: w.stop}
 		if c.Name == approved {
 			options.Approve = o.approve
@@ -81,9 +86,6 @@ func (w *world) run(ctx context.Context, p *service.Project, chosen []config.Con
 		err := w.runOne(ctx, p, c, options, o.noWait)
 		w.report(err)
 		worst = max(worst, exitOf(err))
-		if w.stopped() {
-			break
-		}
 	}
 	if worst != 0 {
 		return exitError(worst)
@@ -107,6 +109,11 @@ func approvedConnector(ctx context.Context, p *service.Project, id string, chose
 		return "", gapless.Errorf(gapless.CodeApproval, id, "the plan is for %s, which is not among those to run", approved.Connector)
 	}
 	return approved.Connector, nil
+}
+
+// notRun says that an interrupt came before a connector's turn.
+func notRun(name string) error {
+	return fmt.Errorf("%s: %w before it was run", name, gapless.ErrInterrupted)
 }
 
 func (w *world) stopped() bool {

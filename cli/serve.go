@@ -8,7 +8,6 @@ import (
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
 
-	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/service"
 )
 
@@ -51,8 +50,7 @@ func (w *world) serve(ctx context.Context, l *located, o serveOptions) (err erro
 	w.orderly.Store(true)
 	if client := service.Dial(ctx, l.State); client != nil {
 		_ = client.Close() // nothing was sent
-		return gapless.Errorf(gapless.CodeStoreLocked, l.State, "another gapless serve owns this project").
-			WithHint("stop that one first, or use it: every command finds it by itself")
+		return service.OwnedError(l.State)
 	}
 	p, err := service.OpenProject(ctx, l.Config, w.kinds())
 	if err != nil {
@@ -85,7 +83,7 @@ func (w *world) serve(ctx context.Context, l *located, o serveOptions) (err erro
 // logger writes for people on a terminal and JSON for everything else.
 func (w *world) logger() *slog.Logger {
 	if w.color && !w.json {
-		return slog.New(tint.NewHandler(w.err, nil))
+		return slog.New(tint.NewTextHandler(w.err, nil))
 	}
 	return slog.New(slog.NewJSONHandler(w.err, nil))
 }

@@ -35,7 +35,7 @@ synced (durable), searchable (can be found). No outside system is asked.`,
 			})
 		},
 	}
-	o.add(cmd)
+	o.addNamed(w, cmd)
 	return cmd
 }
 

@@ -39,7 +39,7 @@ shown, and why the rest is missing.`,
 			})
 		},
 	}
-	o.add(cmd)
+	o.addNamed(w, cmd)
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -173,8 +174,8 @@ func (s *Service) Stop() error {
 // release closes what Start has opened, the last first.
 func (s *Service) release() error {
 	var errs []error
-	for i := len(s.cleanup) - 1; i >= 0; i-- {
-		errs = append(errs, s.cleanup[i]())
+	for _, undo := range slices.Backward(s.cleanup) {
+		errs = append(errs, undo())
 	}
 	s.cleanup = nil
 	return errors.Join(errs...)

@@ -30,6 +30,12 @@ func socketPath(state string) string {
 	return filepath.Join(state, socketName)
 }
 
+// OwnedError says that a daemon owns the project of a state folder already.
+func OwnedError(state string) error {
+	return gapless.Errorf(gapless.CodeStoreLocked, state, "%w", gapless.Recoverable(errors.New("another gapless serve owns this project"))).
+		WithHint("stop that one first, or use it: every command finds it by itself")
+}
+
 // listenLocal opens the socket of a state folder, which no other process must
 // own. The returned function removes what was created. Nobody but this
 // machine's user can connect at any moment: the socket is made in a folder of
@@ -37,8 +43,7 @@ func socketPath(state string) string {
 func listenLocal(ctx context.Context, state string) (net.Listener, func(), error) {
 	if client := Dial(ctx, state); client != nil {
 		_ = client.Close() // nothing was sent
-		return nil, nil, gapless.Errorf(gapless.CodeStoreLocked, state, "another gapless serve owns this project").
-			WithHint("stop that one first, or use it: every command finds it by itself")
+		return nil, nil, OwnedError(state)
 	}
 	remove := func() {
 		_ = os.Remove(filepath.Join(state, socketName))  // may not exist

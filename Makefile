@@ -20,7 +20,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/gapless, a static binary
-	$(GO) build -trimpath -o bin/gapless ./cmd/gapless
+	$(GO) build -trimpath -ldflags="-s -w" -o bin/gapless ./cmd/gapless
 
 check: fmt vet lint floors test race ## All that decides: format, vet, lint, floors, tests, race detector
 

@@ -28,7 +28,6 @@ func Dependencies() []Dependency {
 		{"github.com/vbauerster/mpb/v8", []string{"cli"}, "progress bars"},
 		{"github.com/zeebo/xxh3", []string{"proof", "delta", "hub", "connectors/*"}, "digests and fingerprints at memory speed; not cryptographic"},
 		{"golang.org/x/sync", []string{"engine", "service", "cli", "hub"}, "errgroup"},
-		{"golang.org/x/time", []string{"httpx", "service"}, "rate limits"},
 		{"modernc.org/sqlite", []string{"state/sqlite"}, "one file an operator can open, without cgo"},
 		{"github.com/google/go-cmp", nil, "readable differences"},
 		{"github.com/rogpeppe/go-internal", nil, "whole-command tests as text archives"},

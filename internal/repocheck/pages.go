@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/plan"
 )
 
 // RenderCodes returns docs/errors.md: every code with its exit code and what
@@ -101,4 +102,22 @@ func ReplaceSection(page, name, argument, content string) (string, error) {
 		return "", fmt.Errorf("the marker %s is missing after %s", end, begin)
 	}
 	return before + begin + "\n" + strings.TrimSpace(content) + "\n" + end + after, nil
+}
+
+// RenderConnector returns a connector's whole page.
+func RenderConnector(c gapless.Connector) string {
+	return "# " + c.Name + "\n\n" + c.Summary + ".\n\n" + strings.TrimSpace(c.Help) + "\n\n## Configuration\n\n" + RenderOptions(c)
+}
+
+// RenderRules returns the decision table as a page.
+func RenderRules(rules []plan.Rule) string {
+	var b strings.Builder
+	b.WriteString("# How a run decides\n\n" +
+		"Before anything is written, a run gathers the facts about each partition: what the source says, what the destination holds, " +
+		"and what state remembers. The first rule that matches decides; `gapless plan`, `gapless why` and the summary of a run name it.\n\n" +
+		"| rule | facts | decision |\n|---|---|---|\n")
+	for _, r := range rules {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.ID, cell(r.Facts), cell(r.Decision))
+	}
+	return b.String()
 }

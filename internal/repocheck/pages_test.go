@@ -14,12 +14,32 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/catalog"
+	"github.com/gapless-sync/gapless/plan"
 )
 
 // TestErrorsPageListsEveryCode compares docs/errors.md with the table.
 func TestErrorsPageListsEveryCode(t *testing.T) {
 	t.Parallel()
 	generated(t, "docs/errors.md", RenderCodes(gapless.Codes()))
+}
+
+// TestConnectorPages compares docs/connectors with what the connectors declare.
+func TestConnectorPages(t *testing.T) {
+	t.Parallel()
+	index := "# Connectors\n\n| name | what | source | destination |\n|---|---|---|---|\n"
+	side := map[bool]string{true: "yes", false: "-"}
+	for _, c := range catalog.Builtin().Connectors() {
+		generated(t, "docs/connectors/"+c.Name+".md", RenderConnector(c))
+		index += "| [" + c.Name + "](" + c.Name + ".md) | " + c.Summary + " | " + side[c.Source != nil] + " | " + side[c.Destination != nil] + " |\n"
+	}
+	generated(t, "docs/connectors/README.md", index)
+}
+
+// TestRulesPage compares docs/rules.md with the decision table.
+func TestRulesPage(t *testing.T) {
+	t.Parallel()
+	generated(t, "docs/rules.md", RenderRules(plan.Rules()))
 }
 
 func TestRenderOptions(t *testing.T) {

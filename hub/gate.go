@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -9,6 +11,11 @@ import (
 // gate is a file system that stops for good at the first write that fails:
 // whoever holds the folder next finds what was there at that moment, whatever
 // this process still tries.
+//
+// Pebble answers an error of its log with a panic that leaves locks in a state
+// nobody can recover from, and that ends the process. So once the gate is
+// armed, such a write does not return: its goroutine waits for ever, and
+// [store.commit] leaves those behind that wait for it.
 type gate struct {
 	vfs.FS
 	*latch
@@ -16,6 +23,7 @@ type gate struct {
 
 // latch keeps the first failure.
 type latch struct {
+	armed  atomic.Bool
 	once   sync.Once
 	failed chan struct{} // closed once err is set
 	err    error
@@ -42,56 +50,63 @@ func (l *latch) failure() error {
 	}
 }
 
-// try runs a write unless one has failed before.
-func (l *latch) try(write func() error) error {
-	if err := l.failure(); err != nil {
-		return err
-	}
-	err := write()
-	if err != nil {
+// try runs a write unless one has failed before. An error of the log is
+// never seen by an armed gate's caller.
+func (l *latch) try(log bool, write func() error) error {
+	err := l.failure()
+	if err == nil {
+		if err = write(); err == nil {
+			return nil
+		}
 		l.trip(err)
+	}
+	if log && l.armed.Load() {
+		select {}
 	}
 	return err
 }
 
-func (g gate) file(open func() (vfs.File, error)) (file vfs.File, err error) {
-	err = g.try(func() error {
+func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
+
+func (g gate) file(name string, open func() (vfs.File, error)) (file vfs.File, err error) {
+	err = g.try(isLog(name), func() error {
 		file, err = open()
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return gateFile{file, g.latch}, nil
+	return gateFile{file, g.latch, isLog(name)}, nil
 }
 
 func (g gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.file(func() (vfs.File, error) { return g.FS.Create(name, category) })
+	return g.file(name, func() (vfs.File, error) { return g.FS.Create(name, category) })
 }
 
 func (g gate) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return g.file(func() (vfs.File, error) { return g.FS.OpenReadWrite(name, category, opts...) })
+	return g.file(name, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, category, opts...) })
 }
 
 func (g gate) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.file(func() (vfs.File, error) { return g.FS.ReuseForWrite(oldname, newname, category) })
+	return g.file(newname, func() (vfs.File, error) { return g.FS.ReuseForWrite(oldname, newname, category) })
 }
 
-// OpenDir returns a directory whose Sync counts as a write.
+// OpenDir returns a directory whose Sync counts as a write, of the log as
+// well: a new log's name has to be synced.
 func (g gate) OpenDir(name string) (vfs.File, error) {
 	file, err := g.FS.OpenDir(name)
 	if err != nil {
 		return nil, err
 	}
-	return gateFile{file, g.latch}, nil
+	return gateFile{file, g.latch, true}, nil
 }
 
 func (g gate) Link(oldname, newname string) error {
-	return g.try(func() error { return g.FS.Link(oldname, newname) })
+	return g.try(false, func() error { return g.FS.Link(oldname, newname) })
 }
 
 func (g gate) Rename(oldname, newname string) error {
-	return g.try(func() error { return g.FS.Rename(oldname, newname) })
+	return g.try(isLog(newname), func() error { return g.FS.Rename(oldname, newname) })
 }
 
 // Remove is refused after a failure, but its own failure is harmless: the
@@ -117,10 +132,11 @@ func (g gate) Unwrap() vfs.FS { return g.FS }
 type gateFile struct {
 	vfs.File
 	*latch
+	log bool
 }
 
 func (f gateFile) Write(p []byte) (n int, err error) {
-	err = f.try(func() error {
+	err = f.try(f.log, func() error {
 		n, err = f.File.Write(p)
 		return err
 	})
@@ -128,18 +144,18 @@ func (f gateFile) Write(p []byte) (n int, err error) {
 }
 
 func (f gateFile) WriteAt(p []byte, off int64) (n int, err error) {
-	err = f.try(func() error {
+	err = f.try(f.log, func() error {
 		n, err = f.File.WriteAt(p, off)
 		return err
 	})
 	return n, err
 }
 
-func (f gateFile) Sync() error     { return f.try(f.File.Sync) }
-func (f gateFile) SyncData() error { return f.try(f.File.SyncData) }
+func (f gateFile) Sync() error     { return f.try(f.log, f.File.Sync) }
+func (f gateFile) SyncData() error { return f.try(f.log, f.File.SyncData) }
 
 func (f gateFile) SyncTo(length int64) (full bool, err error) {
-	err = f.try(func() error {
+	err = f.try(f.log, func() error {
 		full, err = f.File.SyncTo(length)
 		return err
 	})

@@ -12,6 +12,9 @@ import (
 	"github.com/gapless-sync/gapless"
 )
 
+// testStageBytes makes parts of one chunk spill.
+const testStageBytes = 64 << 10
+
 var items = gapless.Partition{ID: "items", Collection: "items"}
 
 // open opens a hub that the test closes.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -31,7 +32,8 @@ type Options struct {
 	// keeps at least. Defaults to 1,048,576.
 	FeedChanges int
 
-	fs vfs.FS // the default file system unless a test says otherwise
+	fs         vfs.FS // the default file system unless a test says otherwise
+	stageBytes int    // of a push's parts that wait in memory for its batch
 }
 
 func (o *Options) setDefaults() {
@@ -43,6 +45,7 @@ func (o *Options) setDefaults() {
 	}
 	o.CacheBytes = cmp.Or(o.CacheBytes, defaultCacheBytes)
 	o.MaxPartBytes = cmp.Or(o.MaxPartBytes, defaultMaxPartBytes)
+	o.stageBytes = cmp.Or(o.stageBytes, 4<<20)
 	o.FeedChanges = cmp.Or(o.FeedChanges, 1<<20)
 }
 
@@ -115,6 +118,9 @@ func (h *Hub) start() error {
 	if err := h.store.commit(b, pebble.Sync); err != nil {
 		return err
 	}
+	if err := finishFormat(h.opts.fs, h.opts.Dir); err != nil {
+		return err
+	}
 	h.buffer.snapshots = 1
 	h.views.publish(&view{snap: h.store.db.NewSnapshot(), serial: h.serials.last, order: 1})
 	return nil
@@ -134,7 +140,7 @@ func (h *Hub) Err() error { return h.store.check() }
 // Close waits for calls under way, syncs everything pushed, and releases the
 // folder. Every later call fails, also on sessions and open parts.
 func (h *Hub) Close() error {
-	if !h.activity.stop() {
+	if !h.activity.stop(h.store.failed) {
 		return nil
 	}
 	h.searchMu.Lock()
@@ -144,11 +150,12 @@ func (h *Hub) Close() error {
 	if search != nil {
 		errs = append(errs, search.close())
 	}
-	if h.store.failure() == nil {
-		b := h.store.db.NewBatch()
-		errs = append(errs, h.serials.settle(b), h.store.commit(b, pebble.Sync))
-		h.views.close()
+	if h.Err() != nil {
+		return errors.Join(append(errs, h.store.close())...)
 	}
+	b := h.store.db.NewBatch()
+	errs = append(errs, h.serials.settle(b), h.store.commit(b, pebble.Sync))
+	h.views.close()
 	return errors.Join(append(errs, h.store.close())...)
 }
 
@@ -194,9 +201,12 @@ func (a *activity) end() {
 	}
 }
 
-// stop refuses new calls and waits for the others. It reports false if that
-// has been done before.
-func (a *activity) stop() bool {
+// abandonAfter is how long Close waits for calls into a store that has failed.
+const abandonAfter = 2 * time.Second
+
+// stop refuses new calls and waits for the others, but not for ever once the
+// store has failed. It reports false if that has been done before.
+func (a *activity) stop(failed <-chan struct{}) bool {
 	a.mu.Lock()
 	if a.stopped {
 		a.mu.Unlock()
@@ -207,6 +217,13 @@ func (a *activity) stop() bool {
 		close(a.idle)
 	}
 	a.mu.Unlock()
-	<-a.idle
+	select {
+	case <-a.idle:
+	case <-failed:
+		select {
+		case <-a.idle:
+		case <-time.After(abandonAfter):
+		}
+	}
 	return true
 }

@@ -182,9 +182,9 @@ func TestRecoverablePartErrorFailsThePush(t *testing.T) {
 
 func TestLargePartsAreStreamed(t *testing.T) {
 	t.Parallel()
-	h := open(t, Options{fs: crashable()})
+	h := open(t, Options{fs: crashable(), stageBytes: testStageBytes})
 	s := session(t, h, "docs", 1)
-	sizes := []int{0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1, stageBytes + 12345}
+	sizes := []int{0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1, testStageBytes + 12345}
 	var c gapless.Change
 	want := map[string]string{}
 	for i, n := range sizes {
@@ -370,7 +370,7 @@ func TestConnectorsAndCollectionsAreApart(t *testing.T) {
 		if diff := cmp.Diff(want, contents(t, h, name)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", name, diff)
 		}
-		st, err := session(t, h, name, uint64(i)).Status(t.Context())
+		st, err := session(t, h, name, 0).Status(t.Context())
 		if err != nil || len(st.Checkpoints) != 1 || string(st.Checkpoints["items"].Position) != name {
 			t.Errorf("%q: status %+v, %v", name, st, err)
 		}
@@ -446,11 +446,11 @@ func TestEpochsFence(t *testing.T) {
 
 func TestFencingDuringAPush(t *testing.T) {
 	t.Parallel()
-	h := open(t, Options{fs: crashable()})
+	h := open(t, Options{fs: crashable(), stageBytes: testStageBytes})
 	s := session(t, h, "docs", 1)
 	taken := gapless.Part{Name: "p", Open: func(context.Context) (io.ReadCloser, error) {
 		session(t, h, "docs", 2) // a newer runner opens while this one reads
-		return io.NopCloser(strings.NewReader(strings.Repeat("x", stageBytes+1))), nil
+		return io.NopCloser(strings.NewReader(strings.Repeat("x", testStageBytes+1))), nil
 	}}
 	if _, err := s.Push(t.Context(), batch(upsert("a", `{}`, taken))); !errors.Is(err, gapless.ErrFenced) {
 		t.Fatalf("push: %v", err)

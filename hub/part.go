@@ -18,8 +18,6 @@ import (
 const (
 	chunkBytes          = 256 << 10
 	defaultMaxPartBytes = 64 << 20
-	// stageBytes is how much of a push's parts waits in memory for the batch.
-	stageBytes = 4 << 20
 	// maxPartNameBytes bounds name, media type and version of a part.
 	maxPartNameBytes = 4096
 )
@@ -150,7 +148,7 @@ func fill(r io.Reader, p []byte) (n int, err error) {
 }
 
 func (st *stage) keep(key, value []byte) error {
-	if err := st.chunks.Set(key, value, nil); err != nil || st.chunks.Len() < stageBytes {
+	if err := st.chunks.Set(key, value, nil); err != nil || st.chunks.Len() < st.hub.opts.stageBytes {
 		return err
 	}
 	if !st.spilled {

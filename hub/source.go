@@ -125,7 +125,7 @@ func (s *source) ReadAll(ctx context.Context, p gapless.Partition, after gapless
 	}
 	count := 0
 	return s.hub.Records(ctx, s.connector, p, key, func(r gapless.Record) error {
-		if err := out.Upsert(r); err != nil {
+		if err := emitRecord(out, r); err != nil {
 			return err
 		}
 		if count++; count%markEvery == 0 {
@@ -191,7 +191,14 @@ func (s *source) emit(out *gapless.Output, e feedEntry, now *stored) error {
 	if err != nil {
 		return err
 	}
-	return out.Upsert(r)
+	return emitRecord(out, r)
+}
+
+// emitRecord is [gapless.Output.Upsert] for data that was checked when it came
+// into the hub.
+func emitRecord(out *gapless.Output, r gapless.Record) error {
+	out.Batch().Append(gapless.Change{Op: gapless.OpUpsert, Record: r})
+	return out.FlushIfFull()
 }
 
 // readLatest is readFeed without the changes that a later one has replaced.
@@ -224,7 +231,7 @@ func (s *source) Fetch(ctx context.Context, p gapless.Partition, keys []string, 
 		case errors.Is(err, gapless.ErrNotFound):
 			err = out.Delete(key)
 		case err == nil:
-			err = out.Upsert(r)
+			err = emitRecord(out, r)
 		}
 		if err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,12 +19,11 @@ const (
 	formatFile    = "FORMAT"
 	formatVersion = 1
 	formatText    = "gapless hub %d\n"
+	newSuffix     = ".new"
 	recordsDir    = "records"
 
 	defaultCacheBytes = 16 << 20
 	memTableBytes     = 16 << 20
-	// abandonAfter is how long Close waits for a store that has failed.
-	abandonAfter = 2 * time.Second
 	// failedPause keeps a failed store's background work from spinning.
 	failedPause = 50 * time.Millisecond
 )
@@ -37,7 +35,6 @@ type store struct {
 	dir       string
 	log       *slog.Logger
 	lock      *pebble.Lock
-	stuck     atomic.Bool // a writer died holding the store's locks
 	abandoned atomic.Bool
 }
 
@@ -45,7 +42,7 @@ func openStore(o *Options) (*store, error) {
 	s := &store{latch: newLatch(), dir: o.Dir, log: o.Logger}
 	fs := vfs.FS(gate{o.fs, s.latch})
 	dir := fs.PathJoin(o.Dir, recordsDir)
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := makeFolder(fs, dir); err != nil {
 		return nil, s.classify(fmt.Errorf("create the store's folder: %w", err))
 	}
 	lock, err := pebble.LockDirectory(dir, fs)
@@ -76,7 +73,7 @@ func (s *store) lockError(err error) error {
 func (s *store) openPebble(o *Options, fs vfs.FS, dir string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("the record store gave up: %v", r)
+			err = asError(r)
 		}
 	}()
 	cache := pebble.NewCache(o.CacheBytes)
@@ -104,16 +101,56 @@ func (s *store) openPebble(o *Options, fs vfs.FS, dir string) (err error) {
 		return err
 	}
 	s.db = db
-	return s.failure()
+	s.armed.Store(true)
+	if err := s.failure(); err != nil {
+		s.abandoned.Store(true)
+		return err
+	}
+	return nil
 }
 
-// checkFormat refuses a folder that a newer version wrote, and names the
-// format of a new one.
+// makeFolder creates a folder and those above it that are missing, and syncs
+// the names of all that may be new.
+func makeFolder(fs vfs.FS, dir string) error {
+	above := []string{fs.PathDir(dir)}
+	for {
+		next := above[len(above)-1]
+		_, err := fs.Stat(next)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err == nil && len(above) > 1 || fs.PathDir(next) == next {
+			break
+		}
+		above = append(above, fs.PathDir(next))
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, name := range above {
+		if err := syncFolder(fs, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncFolder(fs vfs.FS, name string) error {
+	folder, err := fs.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// checkFormat refuses a folder that a newer version wrote, and begins a new
+// one: a file FORMAT.new says from then until finishFormat that nothing worth
+// keeping can be in it.
 func checkFormat(fs vfs.FS, dir string) error {
 	name := fs.PathJoin(dir, formatFile)
 	file, err := fs.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return createFormat(fs, dir)
+		return beginFormat(fs, dir)
 	}
 	if err != nil {
 		return err
@@ -131,28 +168,46 @@ func checkFormat(fs vfs.FS, dir string) error {
 	return nil
 }
 
-func createFormat(fs vfs.FS, dir string) error {
-	entries, err := fs.List(fs.PathJoin(dir, recordsDir))
+func beginFormat(fs vfs.FS, dir string) error {
+	records := fs.PathJoin(dir, recordsDir)
+	entries, err := fs.List(records)
 	if err != nil {
 		return err
 	}
+	_, err = fs.Stat(fs.PathJoin(dir, formatFile+newSuffix))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	unfinished := err == nil
 	for _, name := range entries {
-		if name != "LOCK" {
+		if name == "LOCK" {
+			continue
+		}
+		if !unfinished {
 			return gapless.Errorf(gapless.CodeStoreDamaged, dir, "its file %s is missing", formatFile)
 		}
+		if err := fs.RemoveAll(fs.PathJoin(records, name)); err != nil {
+			return err
+		}
 	}
+	name := fs.PathJoin(dir, formatFile+newSuffix)
+	if err := writeFile(fs, name, fmt.Sprintf(formatText, formatVersion)); err != nil {
+		return err
+	}
+	return syncFolder(fs, dir)
+}
+
+// finishFormat gives a new folder its format, now that the store in it is
+// durable.
+func finishFormat(fs vfs.FS, dir string) error {
 	name := fs.PathJoin(dir, formatFile)
-	if err := writeFile(fs, name+".new", fmt.Sprintf(formatText, formatVersion)); err != nil {
+	if _, err := fs.Stat(name); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := fs.Rename(name+".new", name); err != nil {
+	if err := fs.Rename(name+newSuffix, name); err != nil {
 		return err
 	}
-	folder, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return syncFolder(fs, dir)
 }
 
 func writeFile(fs vfs.FS, name, text string) error {
@@ -168,34 +223,51 @@ func writeFile(fs vfs.FS, name, text string) error {
 // everything before it. A batch that failed is left to the collector, for the
 // store may still be using it.
 func (s *store) commit(b *pebble.Batch, o *pebble.WriteOptions) error {
-	if err := s.failure(); err != nil {
-		return s.classify(err)
+	return s.await(func() error {
+		if err := b.Commit(o); err != nil {
+			return err
+		}
+		return b.Close()
+	})
+}
+
+// await runs a call that writes. It returns when the call does or when the
+// store fails, in which case the call may hang for ever.
+func (s *store) await(call func() error) error {
+	if err := s.check(); err != nil {
+		return err
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.apply(b, o) }()
+	go func() { done <- s.run(call) }()
 	select {
 	case err := <-done:
 		return err
 	case <-s.failed:
-		return s.classify(s.err)
+		return s.check()
 	}
 }
 
-func (s *store) apply(b *pebble.Batch, o *pebble.WriteOptions) (err error) {
+func (s *store) run(call func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.stuck.Store(true)
-			s.fail(fmt.Errorf("commit: %v", r))
+			err = asError(r)
 		}
-		if failed := s.failure(); failed != nil {
-			err = s.classify(failed)
+		if err != nil {
+			s.fail(err)
+		}
+		if failed := s.check(); failed != nil {
+			err = failed
 		}
 	}()
-	if err := b.Commit(o); err != nil {
-		s.fail(err)
-		return err
+	return call()
+}
+
+// asError returns what a panic of the store is about.
+func asError(recovered any) error {
+	if err, ok := recovered.(error); ok {
+		return fmt.Errorf("the record store gave up: %w", err)
 	}
-	return b.Close()
+	return fmt.Errorf("the record store gave up: %v", recovered)
 }
 
 // flushLog returns once the disk holds everything applied before the call.
@@ -207,27 +279,17 @@ func (s *store) flushLog() error {
 	return s.commit(b, pebble.Sync)
 }
 
-// close ends the store. One that has failed is given a moment and is then
-// left behind the gate, where it can do no harm.
+// close ends the store. One that has failed is left behind the gate, where it
+// can do no harm: it cannot be closed without its log.
 func (s *store) close() error {
-	if s.failure() == nil {
-		return errors.Join(s.db.Close(), s.lock.Close())
-	}
-	if !s.stuck.Load() {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			defer func() { _ = recover() }() // the failure has been reported already
-			_ = s.db.Close()
-		}()
-		select {
-		case <-done:
+	err := s.failure()
+	if err == nil {
+		if err = s.await(s.db.Close); err == nil {
 			return s.lock.Close()
-		case <-time.After(abandonAfter):
 		}
 	}
 	s.abandoned.Store(true)
-	return s.lock.Close()
+	return errors.Join(s.check(), s.lock.Close())
 }
 
 // fail stops the store; the first failure stays.
@@ -239,10 +301,7 @@ func (s *store) fail(err error) {
 
 // check returns the store's failure as callers see it, or nil.
 func (s *store) check() error {
-	if err := s.failure(); err != nil {
-		return s.classify(err)
-	}
-	return nil
+	return s.classify(s.failure())
 }
 
 // classify gives an error of the store its code and class. No error of the
@@ -281,7 +340,7 @@ func (s *store) backgroundError(err error) {
 		s.fail(err)
 	}
 	if s.abandoned.Load() {
-		runtime.Goexit()
+		select {} // nobody waits for this store any more
 	}
 	if s.failure() != nil {
 		time.Sleep(failedPause)

@@ -410,12 +410,19 @@ func TestPathsAndPosition(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Mkdir(filepath.Join(dir, "part"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Symlink("../a", filepath.Join(dir, "part", "good")), os.Symlink("bad", filepath.Join(dir, "part", "bad"))); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name string
 		path any
 		keys string
 		exit int
 	}{
+		{"a folder that cannot be searched", "part/*/*.jsonl", "", 51},
 		{"file", "a/1.jsonl", "1", 0},
 		{"pattern", "a/*.jsonl", "1 2", 0},
 		{"folders too", "*/*.jsonl", "1 2 3", 0},

@@ -225,6 +225,45 @@ func TestRawLines(t *testing.T) {
 	}
 }
 
+// TestLineBreaksInARun: a record that spans lines looks like part of a run.
+func TestLineBreaksInARun(t *testing.T) {
+	t.Parallel()
+	b := &gapless.Batch{Partition: partition}
+	for _, object := range []string{`{"id":1}`, "{\"id\":\n2}", `{"id":3}`} {
+		row := gapless.Row{Data: b.AppendBytes([]byte(object))}
+		b.AppendBytes([]byte("\n"))
+		row.Key = gapless.Span{Off: row.Data.Off + row.Data.Len - 2, Len: 1}
+		b.AppendRow(row)
+	}
+	s := openStore(t, JSONL(), map[string]any{"path": filepath.Join(t.TempDir(), "o.jsonl")})
+	opened := begin(t, s, 1)
+	if _, err := opened.Push(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	push(t, opened, "-1") // lines are found by their lengths
+	finish(t, opened, 1)
+	if diff := cmp.Diff("{\"id\":2}\n{\"id\":3}\n", content(t, s)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestUnsyncedTailIsNotPublished(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, JSONL(), map[string]any{"path": filepath.Join(t.TempDir(), "o.jsonl")})
+	opened := begin(t, s, 1)
+	push(t, opened, `+a 1 {"id":"a"}`)
+	if _, err := opened.Sync(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	push(t, opened, `+b 1 {"id":"`+strings.Repeat("b", 2*writeBuffer)+`"}`)
+	if err := opened.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, s); got != "{\"id\":\"a\"}\n" {
+		t.Errorf("published %d bytes", len(got))
+	}
+}
+
 func TestReadersSeeWholeFilesOnly(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, JSONL(), map[string]any{"path": filepath.Join(t.TempDir(), "o.jsonl")})

@@ -36,7 +36,8 @@ func (l list) ReadAll(ctx context.Context, _ gapless.Partition, _ gapless.Mark, 
 	for _, err = items.Token(); err == nil && items.More(); { // the opening bracket, then the items
 		var item json.RawMessage
 		var fields map[string]json.RawMessage
-		if err = items.Decode(&item); err == nil && json.Unmarshal(item, &fields) == nil {
+		if err = items.Decode(&item); err == nil {
+			_ = json.Unmarshal(item, &fields) // what is no object has no key, and is rejected
 			err = out.Upsert(gapless.Record{Key: strings.Trim(string(fields[l.Key]), `"`), Data: item})
 		}
 	}

@@ -22,12 +22,18 @@ import (
 // daemon serves exec on the socket of a new state folder.
 func daemon(t *testing.T, state string, exec Exec) (halt chan struct{}) {
 	t.Helper()
+	return daemonOn(context.WithoutCancel(t.Context()), t, state, exec)
+}
+
+// daemonOn is daemon with commands that live on base.
+func daemonOn(base context.Context, t *testing.T, state string, exec Exec) (halt chan struct{}) {
+	t.Helper()
 	listener, remove, err := listenLocal(t.Context(), state)
 	if err != nil {
 		t.Fatal(err)
 	}
 	halt = make(chan struct{})
-	commands := &executor{base: context.WithoutCancel(t.Context()), exec: exec, halt: halt}
+	commands := &executor{base: base, exec: exec, halt: halt}
 	server := &http.Server{Handler: commands}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
@@ -150,6 +156,21 @@ func TestACallerThatIsGoneStopsItsCommand(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("it was cancelled instead of stopped: %v", err)
+	}
+}
+
+func TestADaemonThatHasToEndEndsItsCommands(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	base, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	daemonOn(base, t, state, func(ctx context.Context, _ Request, _ Streams) int {
+		cancel()
+		<-ctx.Done()
+		return gapless.ExitInterrupted
+	})
+	code, err := dial(t, state).Exec(t.Context(), Request{}, Sink{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, nil, nil)
+	if err != nil || code != gapless.ExitInterrupted {
+		t.Errorf("%d, %v", code, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -198,9 +199,25 @@ func TestStopIsOrderly(t *testing.T) {
 	t.Parallel()
 	p := opened(t)
 	inside := make(chan struct{})
-	s, err := New(Config{Project: p, Listen: "127.0.0.1:0", Exec: func(_ context.Context, _ Request, s Streams) int {
+	var s *Service
+	var err error
+	s, err = New(Config{Project: p, Listen: "127.0.0.1:0", Exec: func(_ context.Context, _ Request, streams Streams) int {
 		close(inside)
-		<-s.Stop
+		<-streams.Stop
+		for closed := false; !closed; { // the daemon has got as far as it gets without this command
+			connection, err := net.Dial("tcp", s.Address())
+			if closed = err != nil; !closed {
+				_ = connection.Close()
+			}
+		}
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for range 50 {
+			<-tick.C
+			if _, err := os.Stat(socketPath(p.Config.State)); err != nil {
+				t.Error("the daemon did not wait for its command")
+			}
+		}
 		return gapless.ExitInterrupted
 	}})
 	if err != nil {

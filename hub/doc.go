@@ -18,6 +18,7 @@
 // # Folder
 //
 //	FORMAT    text: "gapless hub 1"
+//	LOCK      held while the hub is open
 //	records/  the record store (Pebble)
 //	search/   the search index (bleve); derived, may be deleted when closed
 //

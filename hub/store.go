@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -20,6 +21,7 @@ const (
 	formatVersion = 1
 	formatText    = "gapless hub %d\n"
 	newSuffix     = ".new"
+	lockFile      = "LOCK"
 	recordsDir    = "records"
 
 	defaultCacheBytes = 16 << 20
@@ -34,7 +36,7 @@ type store struct {
 	db        *pebble.DB
 	dir       string
 	log       *slog.Logger
-	lock      *pebble.Lock
+	lock      io.Closer
 	abandoned atomic.Bool
 }
 
@@ -45,7 +47,7 @@ func openStore(o *Options) (*store, error) {
 	if err := makeFolder(fs, dir); err != nil {
 		return nil, s.classify(fmt.Errorf("create the store's folder: %w", err))
 	}
-	lock, err := pebble.LockDirectory(dir, fs)
+	lock, err := o.fs.Lock(fs.PathJoin(o.Dir, lockFile))
 	if err != nil {
 		return nil, s.lockError(err)
 	}
@@ -80,7 +82,6 @@ func (s *store) openPebble(o *Options, fs vfs.FS, dir string) (err error) {
 	defer cache.Unref()
 	db, err := pebble.Open(dir, &pebble.Options{
 		FS:                          fs,
-		Lock:                        s.lock,
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableBytes,
@@ -180,9 +181,6 @@ func beginFormat(fs vfs.FS, dir string) error {
 	}
 	unfinished := err == nil
 	for _, name := range entries {
-		if name == "LOCK" {
-			continue
-		}
 		if !unfinished {
 			return gapless.Errorf(gapless.CodeStoreDamaged, dir, "its file %s is missing", formatFile)
 		}

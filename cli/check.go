@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +48,8 @@ func (w *world) check(ctx context.Context, p *service.Project, chosen []config.C
 	for _, c := range chosen {
 		r, err := checkOne(ctx, p, c)
 		if err != nil {
-			w.report(fmt.Errorf("%s: %w", c.Name, err))
+			err = explain(c.Name, err)
+			w.report(err)
 			worst = max(worst, exitOf(err))
 			continue
 		}

@@ -175,7 +175,7 @@ func (w *world) retry(ctx context.Context, p *service.Project, l *located, args 
 			worst = max(worst, gapless.ExitInterrupted)
 			break
 		}
-		err := w.retryOne(ctx, p, c, ids[c.Name])
+		err := explain(c.Name, w.retryOne(ctx, p, c, ids[c.Name]))
 		w.report(err)
 		worst = max(worst, exitOf(err))
 	}

@@ -26,6 +26,29 @@ func usage(format string, args ...any) *gapless.Error {
 	return gapless.Errorf(gapless.CodeUsage, "", format, args...)
 }
 
+// explain names the connector of an error that does not say what to do next,
+// and says it.
+func explain(connector string, err error) error {
+	if _, ok := errors.AsType[*gapless.Error](err); ok || err == nil || errors.Is(err, gapless.ErrInterrupted) {
+		return err
+	}
+	e := gapless.Errorf(gapless.CodeRunFailed, connector, "%w", err)
+	if f, ok := errors.AsType[*gapless.Failure](err); ok {
+		switch f.Cause {
+		case gapless.CauseUnreachable:
+			return e.WithHint("check that the path or address is right and can be reached, then try again")
+		case gapless.CauseAuthentication:
+			return e.WithHint("check the credentials, then try again")
+		case gapless.CauseForbidden:
+			return e.WithHint("have the rights granted, then try again")
+		case gapless.CauseInvalidParameter:
+			return e.WithHint("correct the configuration: gapless connectors shows what each option means")
+		case gapless.CauseUnknown, gapless.CauseUnreadable:
+		}
+	}
+	return e
+}
+
 // failureReport is an error in JSON.
 type failureReport struct {
 	Type    string `json:"type"`

@@ -245,6 +245,9 @@ func (w *world) load(c *choice) (*located, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range problems {
+		problems[i].File = w.relative(problems[i].File)
+	}
 	if len(problems) > 0 {
 		return nil, &unusable{problems}
 	}

@@ -55,7 +55,7 @@ func (w *world) plan(ctx context.Context, p *service.Project, chosen []config.Co
 	for _, c := range chosen {
 		one, err := planOne(ctx, p, c, o)
 		if err != nil {
-			return err
+			return explain(c.Name, err)
 		}
 		plans = append(plans, one)
 		if !w.json {

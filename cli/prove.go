@@ -48,7 +48,7 @@ func (w *world) prove(ctx context.Context, p *service.Project, chosen []config.C
 	for _, c := range chosen {
 		r, err := proveOne(ctx, p, c)
 		if err != nil {
-			return err
+			return explain(c.Name, err)
 		}
 		if !r.OK {
 			unproved = append(unproved, c.Name)

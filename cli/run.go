@@ -12,6 +12,7 @@ import (
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/config"
 	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/plan"
 	"github.com/gapless-sync/gapless/service"
 )
 
@@ -83,7 +84,7 @@ func (w *world) run(ctx context.Context, p *service.Project, chosen []config.Con
 		if c.Name == approved {
 			options.Approve = o.approve
 		}
-		err := w.runOne(ctx, p, c, options, o.noWait)
+		err := explain(c.Name, w.runOne(ctx, p, c, options, o.noWait))
 		w.report(err)
 		worst = max(worst, exitOf(err))
 	}
@@ -193,11 +194,7 @@ func (w *world) waitSearchable(ctx context.Context, p *service.Project, c config
 
 // printSummary prints the account of a run.
 func (w *world) printSummary(s engine.Summary, searchable string) {
-	state := w.green(s.Status)
-	if s.Exit != 0 {
-		state = w.red(s.Status)
-	}
-	w.printf("%s  %s in %s  %s\n", w.bold(s.Connector), state, seconds(s.Seconds), w.dim("run "+s.Run))
+	w.printf("%s  %s in %s  %s\n", w.bold(s.Connector), w.outcome(s), seconds(s.Seconds), w.dim("run "+s.Run))
 	var f facts
 	for _, group := range byRule(s.Partitions) {
 		f.add("rule", "%s", group)
@@ -214,6 +211,16 @@ func (w *world) printSummary(s engine.Summary, searchable string) {
 		f.add("certificate", "%s", c)
 	}
 	f.print(w.out, "  ")
+}
+
+func (w *world) outcome(s engine.Summary) string {
+	switch {
+	case s.Exit == 0:
+		return w.green(s.Status)
+	case s.Status == string(plan.OutcomeRecoverable), s.Status == string(plan.OutcomeUnrecoverable):
+		return w.red("failed (" + s.Status + ")")
+	}
+	return w.red(s.Status)
 }
 
 func rejectedText(n uint64) string {

@@ -59,8 +59,7 @@ func (w *world) invalid(problems []config.Problem) error {
 		return exitError(gapless.ExitUsage)
 	}
 	for _, p := range problems {
-		p.File = w.relative(p.File)
 		fmt.Fprintf(w.err, "%s %s\n", w.red(p.Code.String()), cleanLines(p.String()))
 	}
-	return gapless.Errorf(gapless.CodeConfig, w.relative(problems[0].File), "%s", plural(len(problems), "problem"))
+	return gapless.Errorf(gapless.CodeConfig, problems[0].File, "%s", plural(len(problems), "problem"))
 }

@@ -36,7 +36,9 @@ func (p *Project) hubStatus(ctx context.Context) (*HubStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	awaitIndex(ctx, h)
+	if p.Config.Hub.Search {
+		awaitIndex(ctx, h)
+	}
 	stats, err := h.Stats(ctx)
 	if err != nil {
 		return nil, err
@@ -59,13 +61,18 @@ func (p *Project) hubStatus(ctx context.Context) (*HubStatus, error) {
 // awaitIndex gives a hub that was just opened the moment it needs to find out
 // how far its search index is.
 func awaitIndex(ctx context.Context, h *hub.Hub) {
-	w := h.Watermarks()
-	if w.Synced == 0 || w.Searchable > 0 {
-		return
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 40 {
+		if w := h.Watermarks(); w.Synced == 0 || w.Searchable > 0 || w.SearchErr != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-	defer cancel()
-	_ = h.WaitSearchable(ctx, w.Synced) // whatever it is, the watermarks tell it
 }
 
 // searchPoll is how often a destination is asked what readers see.

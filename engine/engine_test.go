@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/mapping"
 )
 
@@ -174,6 +176,158 @@ func TestInterruptedFullRunResumes(t *testing.T) {
 	w.mustRun() // what changed behind the mark comes from the log
 }
 
+func TestContentThatComesBackIsPushedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(6)
+	w.mustRun()
+	w.source.Put("r", "k0001", `{"n":"new"}`)
+	w.source.Put("r", "k0100", `{}`)
+	w.failAt(&w.dest.Faults, "sync")
+	w.dest.Crash(100) // nothing pushed is lost: the destination has both
+	w.source.Put("r", "k0001", `{"n":1}`)
+	w.source.Remove("r", "k0100")
+	s := w.mustRun() // to the fingerprints nothing has ever changed
+	if s.Partitions[0].Rule != "P7" || s.Partitions[0].Mode != "compare" {
+		t.Errorf("rule %s, mode %s, want a comparison", s.Partitions[0].Rule, s.Partitions[0].Mode)
+	}
+}
+
+func TestCheckpointStaysBeforeABatchThatFailed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.mustRun()
+	w.fill(30)
+	pushes := 0
+	w.dest.Faults.Set(func(call string, nth, _ int) error {
+		if call == "push" {
+			pushes = nth
+		}
+		if call == "push" && nth == 4 {
+			return gapless.Recoverable(errFault)
+		}
+		return nil
+	})
+	if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != gapless.ExitRecoverable || pushes != 4 {
+		t.Fatalf("after %d pushes: %v", pushes, err)
+	}
+	w.dest.Faults.Set(nil)
+	c := w.dest.Checkpoint(connector, "r")
+	reached, err := strconv.Atoi(string(c.Position))
+	if err != nil || reached == 0 {
+		t.Fatalf("checkpoint %+v, want one behind the batches that were pushed", c)
+	}
+	if got := len(w.dest.Records(connector, "r")); got < reached {
+		t.Errorf("checkpoint at %d, but only %d records are synced", reached, got)
+	}
+	w.mustRun()
+}
+
+func TestPositionIsTakenBeforeReading(t *testing.T) {
+	t.Parallel()
+	for _, model := range []gapless.ChangeModel{gapless.ModelModified, gapless.ModelLog} {
+		w := newWorld(t, model)
+		w.fill(20)
+		w.source.Faults.Set(func(call string, nth, _ int) error {
+			if call == "read" && nth == 10 {
+				w.source.Put("r", "k0001", `{"changed":"behind the reader"}`)
+				w.source.Put("r", "k0005x", `{"created":"behind the reader"}`)
+			}
+			return nil
+		})
+		if _, err := w.run(engine.RunOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.source.Faults.Set(nil)
+		w.mustRun()
+	}
+}
+
+func TestGapStaysRememberedUntilAFullRunHasEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.fill(20)
+	w.mustRun()
+	w.source.Put("r", "k0001", `{}`)
+	w.source.Faults.Set(func(call string, _, _ int) error {
+		if call == "end" {
+			return errFault // unclassified: there may be a gap
+		}
+		return nil
+	})
+	if _, err := w.run(engine.RunOptions{}); err == nil {
+		t.Fatal("the run says complete")
+	}
+	w.source.Faults.Set(nil)
+	// The full run that follows is interrupted before it wrote any checkpoint.
+	w.failAt(&w.dest.Faults, "push")
+	s := w.mustRun()
+	if s.Partitions[0].Mode != "full" {
+		t.Errorf("rule %s, mode %s, want full", s.Partitions[0].Rule, s.Partitions[0].Mode)
+	}
+}
+
+func TestRecordThatCannotBeReadIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(6)
+	w.mustRun()
+	w.source.Forbid("r", "k0002")
+	if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != 55 {
+		t.Fatalf("a record that cannot be read: %v", err)
+	}
+	if _, there := w.dest.Records(connector, "r")["k0002"]; !there {
+		t.Error("the record was deleted")
+	}
+	w.source.Put("r", "k0002", `{"n":2}`)
+	w.source.Garble("r", "k0003") // and which record this is nobody can say
+	_, err := w.run(engine.RunOptions{})
+	if gapless.ExitCode(err) != 55 || !strings.Contains(err.Error(), "nothing was deleted") {
+		t.Fatalf("a record that cannot be identified: %v", err)
+	}
+	if _, there := w.dest.Records(connector, "r")["k0003"]; !there {
+		t.Error("the record was deleted")
+	}
+	w.source.Put("r", "k0003", `{"n":3}`)
+	w.mustRun()
+}
+
+func TestVanishedPartitionIsKeptAndSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(3)
+	w.mustRun()
+	w.source = gaplesstest.NewSource("other")
+	s, err := w.run(engine.RunOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Notes) != 1 || !strings.Contains(s.Notes[0], "partition r is no longer listed") {
+		t.Errorf("notes: %q", s.Notes)
+	}
+	if n := len(w.dest.Records(connector, "r")); n != 3 {
+		t.Errorf("%d records left, want 3", n)
+	}
+}
+
+func TestRepeatedKeysAreReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(5)
+	w.source.Repeat("r", "k0002", `{"n":"again"}`)
+	for range 2 { // unknown and known to the fingerprints
+		if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != 55 {
+			t.Fatalf("exit %d, want 55: %v", gapless.ExitCode(err), err)
+		}
+		letters := w.letters()
+		if len(letters) != 1 || letters[0].Key != "k0002" || !strings.Contains(letters[0].Reason, "more than once") {
+			t.Fatalf("letters: %+v", letters)
+		}
+	}
+	w.source.Put("r", "k0002", `{"n":2}`)
+	w.mustRun()
+}
+
 func TestLateAndBackdatedRecordsAreFoundByKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, gapless.ModelModified)
@@ -246,6 +400,21 @@ func TestSecondRunnerIsRefusedAndFencedRunnerStops(t *testing.T) {
 	}
 	if c := w.dest.Checkpoint(connector, "r"); c.Position != "" {
 		t.Errorf("fenced runner left checkpoint %+v", c)
+	}
+}
+
+// failAt is a run whose first call of a kind fails recoverably.
+func (w *world) failAt(faults *gaplesstest.Faults, call string) {
+	w.Helper()
+	faults.Set(func(c string, nth, _ int) error {
+		if c == call && nth == 1 {
+			return gapless.Recoverable(errFault)
+		}
+		return nil
+	})
+	defer faults.Set(nil)
+	if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != gapless.ExitRecoverable {
+		w.Fatalf("fault at %s: %v", call, err)
 	}
 }
 

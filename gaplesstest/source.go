@@ -2,6 +2,7 @@ package gaplesstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,7 @@ type Source struct {
 
 	mu         sync.Mutex
 	records    map[string]map[string]gapless.Record // collection, key
+	spoiled    map[string]spoiling                  // collection/key
 	log        []logged
 	slips      int
 	pruned     int    // positions before this have expired
@@ -34,7 +36,7 @@ type logged struct {
 
 // NewSource returns an empty source with the given collections.
 func NewSource(collections ...string) *Source {
-	s := &Source{records: map[string]map[string]gapless.Record{}, collection: collections}
+	s := &Source{records: map[string]map[string]gapless.Record{}, spoiled: map[string]spoiling{}, collection: collections}
 	for _, c := range collections {
 		s.records[c] = map[string]gapless.Record{}
 	}
@@ -47,6 +49,37 @@ func (s *Source) Put(collection, key, data string) {
 	defer s.mu.Unlock()
 	s.log = append(s.log, logged{collection, key, false})
 	s.records[collection][key] = gapless.Record{Key: key, Version: strconv.Itoa(len(s.log)), Data: []byte(data)}
+	delete(s.spoiled, collection+"/"+key)
+}
+
+// Forbid makes a record unreadable until it is put again: ReadAll rejects it.
+func (s *Source) Forbid(collection, key string) { s.spoil(collection, key, forbidden) }
+
+// Garble makes a record unreadable, and its key with it.
+func (s *Source) Garble(collection, key string) { s.spoil(collection, key, garbled) }
+
+// Repeat makes ReadAll emit a key a second time, with other data, until the
+// record is put again.
+func (s *Source) Repeat(collection, key, data string) {
+	s.spoil(collection, key, spoiling{again: data})
+}
+
+// spoiling is what is wrong with a record.
+type spoiling struct {
+	err   error
+	named bool   // the key is known nevertheless
+	again string // data of a second record with that key
+}
+
+var (
+	forbidden = spoiling{err: errors.New("permission denied"), named: true}
+	garbled   = spoiling{err: errors.New("not a record")}
+)
+
+func (s *Source) spoil(collection, key string, how spoiling) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spoiled[collection+"/"+key] = how
 }
 
 // Slip changes a record without a trace in the change log, as a late commit
@@ -136,7 +169,7 @@ func (s enumerated) Describe(context.Context) (gapless.Description, error) {
 // ReadAll emits the records in key order; a mark is the last key before it.
 func (s enumerated) ReadAll(_ context.Context, p gapless.Partition, after gapless.Mark, out *gapless.Output) error {
 	s.mu.Lock()
-	records, marks := maps.Clone(s.records[p.Collection]), s.marks
+	records, spoiled, marks := maps.Clone(s.records[p.Collection]), maps.Clone(s.spoiled), s.marks
 	s.mu.Unlock()
 	n := 0
 	for _, key := range slices.Sorted(maps.Keys(records)) {
@@ -146,7 +179,11 @@ func (s enumerated) ReadAll(_ context.Context, p gapless.Partition, after gaples
 		if err := s.Faults.Check("read"); err != nil {
 			return err
 		}
-		if err := out.Upsert(records[key]); err != nil {
+		r := records[key]
+		if s.model == gapless.ModelFull {
+			r.Version = "" // content that comes back is the same content
+		}
+		if err := emitSpoiled(out, r, spoiled[p.Collection+"/"+key]); err != nil {
 			return err
 		}
 		if n++; marks > 0 && n%marks == 0 {
@@ -156,6 +193,21 @@ func (s enumerated) ReadAll(_ context.Context, p gapless.Partition, after gaples
 		}
 	}
 	return s.Faults.Check("end")
+}
+
+func emitSpoiled(out *gapless.Output, r gapless.Record, how spoiling) error {
+	if how.err != nil {
+		rejection := gapless.Rejection{Origin: "memory", Raw: r.Data, Err: how.err}
+		if how.named {
+			rejection.Key = r.Key
+		}
+		return out.Reject(rejection)
+	}
+	if err := out.Upsert(r); err != nil || how.again == "" {
+		return err
+	}
+	r.Data = []byte(how.again)
+	return out.Upsert(r)
 }
 
 // CanResume is true for a source that marks: keys are in order, and what

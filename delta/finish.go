@@ -13,6 +13,10 @@ import (
 // refBytes is what a run needs for each entry beyond its bytes.
 const refBytes = 16
 
+// sortShare is the part of the memory that sorting takes: the garbage of
+// reading is still around by then.
+const sortShare = 4
+
 // Finish says that the enumeration has come to its end, so that what was not
 // added is absent. It puts the log in order; scratch is called at most once,
 // for an empty file, if the log needs more than the memory allowed.
@@ -51,17 +55,18 @@ func (c *Comparison) Finish(scratch func() (File, error)) error {
 // sort brings the log into runs of the memory allowed: one that stays, or
 // several in a scratch file.
 func (c *Comparison) sort(scratch func() (File, error)) error {
+	memory := c.memory / sortShare
 	count, size := c.log.entries, int(c.log.size)
 	r := &run{}
 	if count == 0 {
 		c.run = r
 		return nil
 	}
-	if whole := size + count*refBytes; whole <= c.memory {
+	if whole := size + count*refBytes; whole <= memory {
 		r.bytes, r.refs = make([]byte, 0, size+entryBytes-gapless.MaxKeyBytes), make([]ref, 0, count)
 	} else {
 		each := size/count + 1
-		count = max(c.memory/(each+refBytes), 1)
+		count = max(memory/(each+refBytes), 1)
 		r.bytes, r.refs = make([]byte, 0, count*each), make([]ref, 0, count)
 	}
 	var out *logWriter
@@ -94,13 +99,14 @@ func (c *Comparison) sort(scratch func() (File, error)) error {
 }
 
 func (c *Comparison) openScratch(scratch func() (File, error)) (*logWriter, error) {
+	memory := c.memory / sortShare
 	file, err := scratch()
 	if err != nil {
 		return nil, fmt.Errorf("open scratch space for sorting: %w", err)
 	}
 	// Merging holds one frame of each run.
-	runs := int(c.log.size)/max(c.memory, 1) + 1
-	return newLogWriter(file, 0, min(max(c.memory/runs, 4<<10), flushBytes)), nil
+	runs := int(c.log.size)/max(memory, 1) + 1
+	return newLogWriter(file, 0, min(max(memory/runs, 4<<10), flushBytes)), nil
 }
 
 // spill writes a sorted run to the scratch file.

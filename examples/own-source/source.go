@@ -19,10 +19,7 @@ type list struct {
 }
 
 func (l list) Describe(ctx context.Context) (gapless.Description, error) {
-	body, err := l.get(ctx, http.MethodHead)
-	if err == nil {
-		err = body.Close()
-	}
+	_, err := l.get(ctx, http.MethodHead) // the answer has no body to close
 	return gapless.Description{Model: gapless.ModelFull, Collections: []string{"item"}, Schema: l.Key}, err
 }
 
@@ -34,8 +31,7 @@ func (l list) ReadAll(ctx context.Context, _ gapless.Partition, _ gapless.Mark, 
 	defer func() { _ = body.Close() }() // read to its end by then
 	items := json.NewDecoder(body)
 	for _, err = items.Token(); err == nil && items.More(); { // the opening bracket, then the items
-		var item json.RawMessage
-		var fields map[string]json.RawMessage
+		var item, fields = json.RawMessage{}, map[string]json.RawMessage{}
 		if err = items.Decode(&item); err == nil {
 			_ = json.Unmarshal(item, &fields) // what is no object has no key, and is rejected
 			err = out.Upsert(gapless.Record{Key: strings.Trim(string(fields[l.Key]), `"`), Data: item})

@@ -9,7 +9,8 @@ import (
 	"github.com/gapless-sync/gapless/state"
 )
 
-// maxLetters is how many dead letters are held before they are stored.
+// maxLetters is how many dead letters are held before they are stored, and how
+// many open ones are looked at: where there are more, nobody reads them singly.
 const maxLetters = 1000
 
 // rejectedBySource opens a dead letter for a record that the source could not
@@ -88,7 +89,7 @@ func (t *task) saveLetters(ctx context.Context) error {
 
 // openLetters reads which records of earlier runs are still not synced.
 func (t *task) openLetters(ctx context.Context) error {
-	list, err := t.stillOpen(ctx)
+	list, err := t.stillOpen(ctx, maxLetters)
 	if err != nil {
 		return err
 	}
@@ -99,8 +100,12 @@ func (t *task) openLetters(ctx context.Context) error {
 	return nil
 }
 
-func (t *task) stillOpen(ctx context.Context) ([]state.DeadLetter, error) {
-	list, err := t.Store.DeadLetters(ctx, state.DeadLetterFilter{Connector: t.Connector, Partition: t.partition.ID, Open: true})
+// stillOpen returns the newest open letters of the partition, all if limit is
+// 0.
+func (t *task) stillOpen(ctx context.Context, limit int) ([]state.DeadLetter, error) {
+	list, err := t.Store.DeadLetters(ctx, state.DeadLetterFilter{
+		Connector: t.Connector, Partition: t.partition.ID, Open: true, Limit: limit,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
@@ -111,7 +116,7 @@ func (t *task) stillOpen(ctx context.Context) ([]state.DeadLetter, error) {
 // raised again, although it pushed their records or, in a complete
 // enumeration, would have come across them.
 func (t *task) settledLetters(ctx context.Context) ([]string, error) {
-	list, err := t.stillOpen(ctx)
+	list, err := t.stillOpen(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +132,13 @@ func (t *task) settledLetters(ctx context.Context) ([]string, error) {
 // notSynced returns an error as long as records of the partition are in the
 // dead letters, whichever run put them there: the destination is not complete.
 func (t *task) notSynced(ctx context.Context) error {
-	list, err := t.stillOpen(ctx)
+	list, err := t.stillOpen(ctx, maxLetters)
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	return gapless.Errorf(gapless.CodeRejectedRecords, t.Connector, "%d records of %s are not synced", len(list), t.partition.ID)
+	many := ""
+	if len(list) == maxLetters {
+		many = " or more"
+	}
+	return gapless.Errorf(gapless.CodeRejectedRecords, t.Connector, "%d%s records of %s are not synced", len(list), many, t.partition.ID)
 }

@@ -190,6 +190,11 @@ func (t *task) process(ctx context.Context, b *gapless.Batch) error {
 			return err
 		}
 	}
+	if len(t.letters) >= maxLetters {
+		if err := t.saveLetters(ctx); err != nil {
+			return err
+		}
+	}
 	t.advance(difference(t.books.counts, before), bytes)
 	return t.maybeSync(ctx)
 }

@@ -3,6 +3,8 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -265,6 +267,38 @@ func TestGapStaysRememberedUntilAFullRunHasEnded(t *testing.T) {
 	if s.Partitions[0].Mode != "full" {
 		t.Errorf("rule %s, mode %s, want full", s.Partitions[0].Rule, s.Partitions[0].Mode)
 	}
+}
+
+func TestReasonOfAFullRunOutlivesItsInterruption(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		w := newWorld(t, model)
+		w.fill(10)
+		w.mustRun()
+		w.source.SetSchema("another")
+		w.failAt(&w.dest.Faults, "push")
+		if s := w.mustRun(); s.Partitions[0].Mode != "full" {
+			t.Errorf("%s: rule %s, mode %s, want full", model, s.Partitions[0].Rule, s.Partitions[0].Mode)
+		}
+	}
+}
+
+func TestFingerprintsOfALaterTimeAreNotUsed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(6)
+	w.mustRun()
+	backup, state := w.dest.Snapshot(), w.copyState()
+	w.source.Put("r", "k0001", `{"n":"new"}`)
+	w.mustRun()
+	// Destination and state come back from the same backup, the fingerprints
+	// stay: compared with them, the record would count as unchanged.
+	w.dest.Restore(backup)
+	if err := errors.Join(os.RemoveAll(filepath.Join(w.dir, "state")),
+		os.CopyFS(filepath.Join(w.dir, "state"), os.DirFS(filepath.Join(state, "state")))); err != nil {
+		t.Fatal(err)
+	}
+	w.mustRun()
 }
 
 func TestRecordThatCannotBeReadIsNotDeleted(t *testing.T) {

@@ -52,8 +52,9 @@ type Progress struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Counts of records. Read = Unchanged + Filtered + Rejected + Pushed, but for
-// records that the destination refused, which are in Rejected alone.
+// Counts of records. Every record read is in exactly one of Unchanged,
+// Filtered, Rejected and Pushed; deletes by absence are pushed without having
+// been read.
 type Counts struct {
 	Read      uint64 `json:"read"`
 	Unchanged uint64 `json:"unchanged"`

@@ -509,7 +509,7 @@ func (b *books) synced() {
 	b.certificate.Synced = b.certificate.Pushed
 	b.certificate.Deleted.Merge(b.deleting)
 	b.deleting = proof.Digest{}
-	b.counts.Synced = b.counts.Pushed + b.certificate.Deleted.Count
+	b.counts.Synced = b.counts.Pushed
 }
 
 // close returns the certificate, ready to be sealed.

@@ -218,7 +218,8 @@ func (t *task) pushDeletes(ctx context.Context, b *gapless.Batch) error {
 		key, content := proof.RowHash(b, i)
 		t.books.deleting.Add(proof.Delivery(key, content))
 	}
-	t.books.counts.Deleted += uint64(b.Len())
-	t.advance(Counts{Deleted: uint64(b.Len())}, 0)
+	swept := Counts{Deleted: uint64(b.Len()), Pushed: uint64(b.Len())}
+	t.books.counts.add(swept)
+	t.advance(swept, 0)
 	return nil
 }

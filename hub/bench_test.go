@@ -77,7 +77,7 @@ func benchPebble(b *testing.B, random bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer st.close()
+	b.Cleanup(func() { _ = st.close() })
 	benchLoop(b, random, func(batch *gapless.Batch) error {
 		out := st.db.NewBatchWithSize(len(batch.Buf) + 16*len(batch.Rows))
 		for i := range batch.Rows {

@@ -238,11 +238,11 @@ func (h *Hub) trimFeed(c *connector, b *pebble.Batch) (err error) {
 		if err != nil {
 			return err
 		}
-		if next := block.ordinal + block.count; c.feed.count-next < keep || block.lastSerial() > indexed {
+		next := block.ordinal + block.count
+		if c.feed.count-next < keep || block.lastSerial() > indexed {
 			break
-		} else {
-			bounds.first, bounds.trimmed = next, block.lastSerial()
 		}
+		bounds.first, bounds.trimmed = next, block.lastSerial()
 	}
 	if bounds == c.feed {
 		return nil

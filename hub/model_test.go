@@ -185,21 +185,23 @@ func (m *model) crash(t *rapid.T) {
 	m.fs = fs
 	m.open(t)
 	got := m.read(t)
+	var matching []int
 	for i, state := range m.states {
 		if cmp.Equal(state.records, got.records) && cmp.Equal(state.checkpoints, got.checkpoints) {
-			for _, later := range m.states[i+1:] {
-				if later.serial > state.serial && cmp.Equal(later.records, state.records) {
-					continue // it cannot be told which of them is there
-				}
-				if later.serial > state.serial {
-					m.lost = append(m.lost, later.serial)
-				}
-			}
-			m.states = []modelState{state}
-			return
+			matching = append(matching, i)
 		}
 	}
-	t.Fatalf("after the crash: %+v, which is none of %+v", got, m.states)
+	if len(matching) == 0 {
+		t.Fatalf("after the crash: %+v, which is none of %+v", got, m.states)
+	}
+	// The last that matches is the least that can be said to be lost.
+	last := matching[len(matching)-1]
+	for _, later := range m.states[last+1:] {
+		if later.serial > m.states[last].serial {
+			m.lost = append(m.lost, later.serial)
+		}
+	}
+	m.states = []modelState{m.states[matching[0]]}
 }
 
 // read returns the synced view.

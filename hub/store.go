@@ -341,7 +341,7 @@ func (s *store) backgroundError(err error) {
 		select {} // nobody waits for this store any more
 	}
 	if s.failure() != nil {
-		time.Sleep(failedPause)
+		<-time.After(failedPause)
 		return
 	}
 	s.log.Warn("the hub's background work will be repeated", "dir", s.dir, "error", err)

@@ -3,11 +3,14 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -298,6 +301,67 @@ func TestFingerprintsOfALaterTimeAreNotUsed(t *testing.T) {
 		os.CopyFS(filepath.Join(w.dir, "state"), os.DirFS(filepath.Join(state, "state")))); err != nil {
 		t.Fatal(err)
 	}
+	w.mustRun()
+}
+
+func TestAccountOfADeadRunIsNotLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.mustRun()
+	w.fill(30)
+	var dead atomic.Bool
+	die := func(call string, nth, _ int) error {
+		if dead.Load() || call == "push" && nth == 5 {
+			dead.Store(true) // from here on the process is not there any more
+			return errFault
+		}
+		return nil
+	}
+	for _, f := range []*gaplesstest.Faults{&w.source.Faults, &w.dest.Faults, &w.state} {
+		f.Set(die)
+	}
+	if _, err := w.run(engine.RunOptions{}); err == nil {
+		t.Fatal("a dead run says complete")
+	}
+	for _, f := range []*gaplesstest.Faults{&w.source.Faults, &w.dest.Faults, &w.state} {
+		f.Set(nil)
+	}
+	s := w.mustRun()
+	if p := s.Partitions[0]; p.Mode != "incremental" || p.Counts.Read >= 30 {
+		t.Errorf("mode %s, %d records read, want an incremental run from the dead run's checkpoint", p.Mode, p.Counts.Read)
+	}
+}
+
+func TestPositionThatNothingAccountsForIsNotContinuedFrom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.fill(10)
+	w.mustRun()
+	backup := w.dest.Snapshot()
+	w.source.Put("r", "k0001", `{}`)
+	if _, err := w.run(engine.RunOptions{Full: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.dest.Restore(backup) // older than the last enumeration
+	if s := w.mustRun(); s.Partitions[0].Mode != "full" {
+		t.Errorf("rule %s, mode %s, want full", s.Partitions[0].Rule, s.Partitions[0].Mode)
+	}
+}
+
+func TestKeyEnumerationStaysDueUntilItHasEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelModified)
+	w.settings.Reconcile = 1e6 * time.Hour // due only because the ends disagree
+	w.fill(10)
+	w.mustRun()
+	backup := w.dest.Snapshot()
+	for i := range 7 {
+		w.source.Put("r", fmt.Sprintf("k%04d", i), `{"changed":true}`)
+	}
+	w.mustRun()
+	w.dest.Restore(backup)
+	w.source.Remove("r", "k0009")
+	w.failAt(&w.source.Faults, "keys")
 	w.mustRun()
 }
 

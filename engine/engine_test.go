@@ -264,7 +264,18 @@ func TestGapStaysRememberedUntilAFullRunHasEnded(t *testing.T) {
 		t.Fatal("the run says complete")
 	}
 	w.source.Faults.Set(nil)
-	// The full run that follows is interrupted before it wrote any checkpoint.
+	// The run that follows fails before it could remember that it is a full
+	// one, the next after it, both before they wrote any checkpoint.
+	w.state.Set(func(_ string, nth, _ int) error {
+		if nth == 2 {
+			return gapless.Recoverable(errFault)
+		}
+		return nil
+	})
+	if _, err := w.run(engine.RunOptions{}); err == nil {
+		t.Fatal("the run says complete")
+	}
+	w.state.Set(nil)
 	w.failAt(&w.dest.Faults, "push")
 	s := w.mustRun()
 	if s.Partitions[0].Mode != "full" {

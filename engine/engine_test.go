@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -399,6 +400,50 @@ func TestRecordThatCannotBeReadIsNotDeleted(t *testing.T) {
 	}
 	w.source.Put("r", "k0003", `{"n":3}`)
 	w.mustRun()
+}
+
+func TestReadIsTriedAgainOnlyIfNothingIsReadTwice(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		model gapless.ChangeModel
+		at    int // read call that fails; batches have three rows
+		marks int
+		want  int // exit code
+	}{
+		{"before the first batch", gapless.ModelFull, 2, 0, gapless.ExitComplete},
+		{"behind a batch", gapless.ModelFull, 5, 0, gapless.ExitRecoverable},
+		{"behind a mark", gapless.ModelFull, 5, 2, gapless.ExitComplete},
+		{"with changes", gapless.ModelLog, 8, 0, gapless.ExitComplete},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, test.model)
+			w.settings.Attempts = 2
+			w.source.MarkEvery(test.marks)
+			if test.model == gapless.ModelLog {
+				w.mustRun()
+			}
+			w.fill(12)
+			w.source.Faults.Set(func(call string, nth, _ int) error {
+				if call == "read" && nth == test.at {
+					return gapless.Recoverable(errFault)
+				}
+				return nil
+			})
+			_, err := w.run(engine.RunOptions{})
+			if got := gapless.ExitCode(err); got != test.want {
+				t.Errorf("exit %d, want %d: %v", got, test.want, err)
+			}
+			retried := slices.ContainsFunc(w.events, func(e engine.Event) bool { return e.Type == engine.EventRetry })
+			if want := test.want == gapless.ExitComplete; retried != want {
+				t.Errorf("tried again: %t, want %t", retried, want)
+			}
+			w.source.Faults.Set(nil)
+			w.mustRun()
+		})
+	}
 }
 
 func TestVanishedPartitionIsKeptAndSaid(t *testing.T) {

@@ -136,9 +136,12 @@ func (t *task) notSynced(ctx context.Context) error {
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	many := ""
-	if len(list) == maxLetters {
-		many = " or more"
+	count := fmt.Sprintf("%d records of %s are", len(list), t.partition.ID)
+	switch len(list) {
+	case 1:
+		count = fmt.Sprintf("1 record of %s is", t.partition.ID)
+	case maxLetters:
+		count = fmt.Sprintf("%d or more records of %s are", len(list), t.partition.ID)
 	}
-	return gapless.Errorf(gapless.CodeRejectedRecords, t.Connector, "%d%s records of %s are not synced", len(list), many, t.partition.ID)
+	return gapless.Errorf(gapless.CodeRejectedRecords, t.Connector, "%s not synced", count)
 }

@@ -53,7 +53,7 @@ func TestOutputBoundsBatchesAndKeepsOrder(t *testing.T) {
 		return b, nil
 	}
 	out := gapless.NewOutput(t.Context(), gapless.Partition{ID: "p"}, 3, 0, emit)
-	for _, key := range strings.Fields("a b c d e") {
+	for key := range strings.FieldsSeq("a b c d e") {
 		if err := out.Upsert(gapless.Record{Key: key, Data: []byte(`{}`)}); err != nil {
 			t.Fatal(err)
 		}

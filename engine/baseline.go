@@ -350,7 +350,7 @@ func (b *baseline) loadDoubt() ([][]byte, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("open log of fingerprints: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // only read
+	defer log.Close() // only read
 	info, err := log.Stat()
 	if err != nil {
 		return nil, false, fmt.Errorf("stat log of fingerprints: %w", err)

@@ -184,7 +184,7 @@ func compareFolder(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close() //nolint:errcheck // only read
+	defer h.Close() // only read
 	session, err := h.Open(t.Context(), connector, 0)
 	if err != nil {
 		t.Fatal(err)

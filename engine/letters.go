@@ -13,6 +13,16 @@ import (
 // many open ones are looked at: where there are more, nobody reads them singly.
 const maxLetters = 1000
 
+// undelivered is what is known of records that could not be synced.
+type undelivered struct {
+	letters []state.DeadLetter // not stored yet
+	// open are the keys of open letters, settled those of them that this run
+	// has pushed.
+	open, settled map[string]bool
+	// unidentified counts records that the source could not even name.
+	unidentified int
+}
+
 // rejectedBySource opens a dead letter for a record that the source could not
 // deliver. With a key it counts as present: forbidden is not deleted. Without
 // one, nothing in the partition may be deleted by absence.

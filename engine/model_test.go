@@ -41,7 +41,6 @@ type history struct {
 	r       *rapid.T
 	backups []*gaplesstest.Destination
 	states  []string
-	clean   int
 }
 
 func newHistory(t *testing.T, r *rapid.T, model gapless.ChangeModel) *history {

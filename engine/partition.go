@@ -26,16 +26,11 @@ type task struct {
 	fed      feed
 	marked   marked
 	batchState
-	letters []state.DeadLetter // not stored yet
-	// open are the keys of open letters, settled those of them that this run
-	// has pushed.
-	open, settled map[string]bool
+	undelivered
 	// seen is the table of the enumeration once it has ended; final the
 	// checkpoint that it is labelled with.
 	seen  *delta.Table
 	final gapless.Checkpoint
-	// unidentified counts records that the source could not even name.
-	unidentified int
 	// sinceSync counts rows pushed since lastSync.
 	sinceSync int
 	lastSync  time.Time

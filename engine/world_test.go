@@ -157,7 +157,7 @@ func (w *world) inStep() {
 		w.Fatalf("destination is not in step (-source +destination):\n%s", diff)
 	}
 	e, store := w.open()
-	defer store.Close() //nolint:errcheck // only read
+	defer store.Close() // only read
 	report, err := e.Prove(context.Background())
 	if err != nil {
 		w.Fatal(err)
@@ -170,7 +170,7 @@ func (w *world) inStep() {
 func (w *world) letters() []state.DeadLetter {
 	w.Helper()
 	_, store := w.open()
-	defer store.Close() //nolint:errcheck // only read
+	defer store.Close() // only read
 	list, err := store.DeadLetters(context.Background(), state.DeadLetterFilter{Connector: connector, Open: true})
 	if err != nil {
 		w.Fatal(err)

@@ -344,6 +344,26 @@ func TestAccountOfADeadRunIsNotLost(t *testing.T) {
 	}
 }
 
+func TestOtherDestinationIsSeenBeforeTheFirstWrite(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		w := newWorld(t, model)
+		w.fill(10)
+		w.mustRun()
+		backup := w.dest.Snapshot()
+		w.source.Put("r", "k0001", `{"changed":true}`)
+		w.mustRun()
+		w.dest.Restore(backup)
+		if s := w.mustRun(); s.Partitions[0].Rule == "P9" {
+			t.Errorf("%s: an older destination went unseen", model)
+		}
+		w.dest.Rename("another")
+		if s := w.mustRun(); s.Partitions[0].Rule != "P1" {
+			t.Errorf("%s: rule %s for another store, want P1", model, s.Partitions[0].Rule)
+		}
+	}
+}
+
 func TestPositionThatNothingAccountsForIsNotContinuedFrom(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, gapless.ModelLog)

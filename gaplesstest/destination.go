@@ -72,6 +72,13 @@ func (d *Destination) Restore(snapshot *Destination) {
 	d.incarnation++
 }
 
+// Rename gives the store another id, as a copy of it elsewhere would have.
+func (d *Destination) Rename(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.id = id
+}
+
 // Records returns the synced data of a collection by key.
 func (d *Destination) Records(connector, collection string) map[string]string {
 	d.mu.Lock()

@@ -85,6 +85,9 @@ func openJSONL(_ context.Context, o jsonlOptions, env gapless.Env) (gapless.Sour
 		}
 		*f.path = compiled
 	}
+	if !strings.ContainsAny(o.Key, `.\"`) {
+		fields.opening = `{"` + o.Key + `":`
+	}
 	s.schema = fingerprint("jsonl/1", o.Key, o.Version, o.Modified)
 	s.decoder = func() decoder { return &jsonDecoder{fields: fields, maxLine: int(o.MaxLine)} }
 	return s, nil

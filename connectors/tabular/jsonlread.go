@@ -26,7 +26,12 @@ const maxDepth = 10_000
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // jsonFields are the gjson paths of the fields that make a record.
-type jsonFields struct{ key, version, modified string }
+type jsonFields struct {
+	key, version, modified string
+	// opening is what a line begins with whose first field is the key, up to
+	// the colon; empty if the key is a field of a field.
+	opening string
+}
 
 // jsonDecoder reads JSON Lines. Blocks of the file are read straight into the
 // batch, rows point into them, and nothing is allocated per line.
@@ -190,7 +195,7 @@ func (d *jsonDecoder) row(b *gapless.Batch, row *gapless.Row, isText bool) error
 		return errors.New("the line is not a JSON object")
 	}
 	text := view(line)
-	key := gjson.Get(text, d.fields.key)
+	key := d.fields.keyOf(text)
 	switch {
 	case !key.Exists() || key.Type == gjson.Null:
 		return fmt.Errorf("the key field %s is missing", d.fields.key)
@@ -204,6 +209,27 @@ func (d *jsonDecoder) row(b *gapless.Batch, row *gapless.Row, isText bool) error
 		return fmt.Errorf("the key field %s is empty", d.fields.key)
 	}
 	return d.stamps(b, row, text)
+}
+
+// keyOf returns the key field of a valid object. Most writers put it first and
+// as plain text: then nothing has to be searched or unescaped.
+func (f *jsonFields) keyOf(object string) gjson.Result {
+	if f.opening == "" || !strings.HasPrefix(object, f.opening) {
+		return gjson.Get(object, f.key)
+	}
+	start := len(f.opening)
+	for object[start] == ' ' {
+		start++
+	}
+	if object[start] != '"' {
+		return gjson.Get(object, f.key)
+	}
+	end := start + 1 + strings.IndexByte(object[start+1:], '"')
+	text := object[start+1 : end]
+	if strings.IndexByte(text, '\\') >= 0 {
+		return gjson.Get(object, f.key)
+	}
+	return gjson.Result{Type: gjson.String, Raw: object[start : end+1], Str: text, Index: start}
 }
 
 // stamps fills in version and time.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -234,6 +236,42 @@ func TestCrashBeforeEveryWrite(t *testing.T) {
 	}
 }
 
+// TestViewHasNothingThatCameDuringTheFsync pushes through another session
+// while a sync waits for the disk.
+func TestViewHasNothingThatCameDuringTheFsync(t *testing.T) {
+	t.Parallel()
+	var during atomic.Pointer[func()]
+	h := open(t, Options{Dir: "hub", fs: errorfs.Wrap(crashable(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && isLog(op.Path) {
+			if call := during.Swap(nil); call != nil {
+				(*call)()
+			}
+		}
+		return nil
+	}))})
+	s, other := session(t, h, "docs", 1), session(t, h, "other", 1)
+	push(t, s, upsert("a", `{}`))
+	var late gapless.Receipt
+	call := func() {
+		var err error
+		if late, err = other.Push(context.Background(), batch(upsert("b", `{}`))); err != nil {
+			t.Error(err)
+		}
+	}
+	during.Store(&call)
+	synced := syncNow(t, s)
+	if late.Serial != synced.Serial+1 {
+		t.Fatalf("serial %d was pushed during the sync up to %d", late.Serial, synced.Serial)
+	}
+	if got := contents(t, h, "other"); len(got) != 0 || h.Watermarks().Synced != synced.Serial {
+		t.Errorf("%v is seen, watermarks %+v", got, h.Watermarks())
+	}
+	syncNow(t, other)
+	if got := contents(t, h, "other"); len(got) != 1 {
+		t.Errorf("%v after its own sync", got)
+	}
+}
+
 func TestTornLogTail(t *testing.T) {
 	t.Parallel()
 	fs := crashable()
@@ -428,6 +466,30 @@ func TestFatalErrorsOfTheStoreStopTheHub(t *testing.T) {
 	}
 }
 
+func TestChunksOfAnUnfinishedPushAreDropped(t *testing.T) {
+	t.Parallel()
+	fs := crashable()
+	h := open(t, Options{Dir: "hub", stageBytes: testStageBytes, fs: fs})
+	s := session(t, h, "docs", 1)
+	var left *vfs.MemFS
+	late := gapless.Part{Name: "late", Open: func(context.Context) (io.ReadCloser, error) {
+		if n := chunksOf(t, h); n != 1 {
+			t.Errorf("%d chunks are ahead of the batch", n)
+		}
+		err := h.store.flushLog()
+		left = crash(fs, 0, 0)
+		return io.NopCloser(strings.NewReader("")), err
+	}}
+	push(t, s, upsert("a", `{}`, part("p", "", strings.Repeat("x", testStageBytes+1)), late))
+	h = open(t, Options{Dir: "hub", fs: left})
+	if n, got := chunksOf(t, h), contents(t, h, "docs"); n != 0 || len(got) != 0 {
+		t.Errorf("%d chunks and %v are left", n, got)
+	}
+	if ok, err := holdsAny(h.store.db, []byte{spaceOrphan}); ok || err != nil {
+		t.Errorf("an orphan marker is left: %v", err)
+	}
+}
+
 func TestLostSerialsAreUnknown(t *testing.T) {
 	t.Parallel()
 	fs := crashable()
@@ -447,7 +509,10 @@ func TestLostSerialsAreUnknown(t *testing.T) {
 	if err := h.known(later); err != nil {
 		t.Errorf("serial %d: %v", later, err)
 	}
-	for _, serial := range []uint64{lost, later - 1, later + 1} {
+	if err := h.known(later - 1); err != nil { // what a checkpoint before any change would have got
+		t.Errorf("serial %d: %v", later-1, err)
+	}
+	for _, serial := range []uint64{lost, later - 2, later + 1} {
 		if err := h.known(serial); !errors.Is(err, gapless.ErrNotFound) {
 			t.Errorf("serial %d: %v", serial, err)
 		}
@@ -468,9 +533,14 @@ func TestSerialsAreReservedBeforeUse(t *testing.T) {
 	if next := push(t, session(t, h2, "docs", 1), upsert("d", `{}`)).Serial; next <= last {
 		t.Errorf("serial %d after %d", next, last)
 	}
-	h.serials.last = h.serials.reserved - 10
+	before := h.serials.reserved
+	h.serials.last = before - 10
 	push(t, s, upsert("a", `{}`))
-	syncNow(t, s) // tops up
+	syncNow(t, s)
+	if h.serials.reserved <= before {
+		t.Error("sync does not reserve more")
+	}
+	h.serials.last = before + 10
 	last = push(t, s, upsert("e", `{}`)).Serial
 	h3 := open(t, Options{Dir: "hub", stageBytes: testStageBytes, fs: crash(fs, 0, 0)})
 	if next := push(t, session(t, h3, "docs", 1), upsert("d", `{}`)).Serial; next <= last {

@@ -29,7 +29,7 @@
 //
 //	key                                        value
 //	'm' name                                   store-wide facts: "id", "incarnation" (4 byte counter),
-//	                                           "serial" (8 byte reservation), "lost" (uv pairs)
+//	                                           "serial" (8 byte reservation, 8 byte base), "lost" (uv pairs)
 //	'c' connector name                         id(4) epoch(8) trimmed(8)
 //	'o' connector id(4) collection name        id(4) flags(1): 1 = has or had parts
 //	'k' connector id(4) checkpoint name        position, mark, target, run, seq(uv) epoch(uv)
@@ -49,7 +49,8 @@
 // Serials are reserved in the store, synced, a block ahead of their use, and
 // Open starts behind the reservation: a serial that a crash took back is not
 // given to anything else. Open notes such serials in "lost", and
-// [Hub.Searchable] answers [gapless.ErrNotFound] for them.
+// [Hub.Searchable] answers [gapless.ErrNotFound] for them. The serial behind
+// them, the base, is no change's: it stands for what the crash left.
 //
 // # Failure
 //

@@ -145,6 +145,9 @@ func collect(t *testing.T, read func(out *gapless.Output) error) (got map[string
 	out := gapless.NewOutput(t.Context(), items, 3, 0, func(ctx context.Context, b *gapless.Batch) (*gapless.Batch, error) {
 		for i := range b.Rows {
 			c := b.Change(i)
+			if got[c.Key] != "" {
+				t.Errorf("record %s is emitted twice", c.Key)
+			}
 			got[c.Key] = "-"
 			if c.Op == gapless.OpUpsert {
 				text, err := describe(ctx, c.Record)
@@ -216,6 +219,11 @@ func TestSourceFollowsTheHub(t *testing.T) {
 	for range 30 {
 		push(t, s, upsert("e", `{}`))
 		syncNow(t, s)
+	}
+	recent := gapless.Position(fmt.Sprintf("%s/%d", h.ID(), h.Watermarks().Synced-5))
+	got, _, err = collect(t, func(out *gapless.Output) error { return reader.ReadChanges(t.Context(), items, recent, "", out) })
+	if diff := cmp.Diff(map[string]string{"e": `{}`}, got); err != nil || diff != "" {
+		t.Errorf("read changes: %v (-want +got):\n%s", err, diff)
 	}
 	for _, bad := range []gapless.Position{start, "", "elsewhere/3", gapless.Position(h.ID() + "/x"), gapless.Position(h.ID() + "/999")} {
 		if err := checker.CheckPosition(t.Context(), items, bad); gapless.KindOf(err) != gapless.KindExpired {

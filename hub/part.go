@@ -38,21 +38,30 @@ type stage struct {
 	chunks  *pebble.Batch // not yet in the store
 	spilled bool          // chunks are in the store, behind an orphan marker
 	parts   uint32
+	waiting int // uploaded parts that no row has yet
 	buffer  []byte
 	staged  map[int][]storedPart // by row
 	reject  map[int]error        // by row
 }
 
-// stageParts returns nil if no row has parts.
-func (h *Hub) stageParts(ctx context.Context, b *gapless.Batch) (*stage, error) {
-	var st *stage
+func (h *Hub) newStage() *stage {
+	return &stage{
+		hub: h, id: h.pushes.next(), chunks: h.store.db.NewBatch(), buffer: make([]byte, chunkBytes),
+		staged: map[int][]storedPart{}, reject: map[int]error{},
+	}
+}
+
+// stageParts reads the parts of a batch into st, or into a new stage if there
+// is none; it returns nil if no row has parts. After an error nothing is left
+// of the stage.
+func (h *Hub) stageParts(ctx context.Context, st *stage, b *gapless.Batch) (*stage, error) {
 	for i := range b.Rows {
 		parts := b.Parts(i)
 		if len(parts) == 0 || b.Rows[i].Op == gapless.OpDelete {
 			continue
 		}
 		if st == nil {
-			st = &stage{hub: h, id: h.pushes.next(), chunks: h.store.db.NewBatch(), buffer: make([]byte, chunkBytes), staged: map[int][]storedPart{}, reject: map[int]error{}}
+			st = h.newStage()
 		}
 		if err := st.row(ctx, i, parts); err != nil {
 			return nil, errors.Join(err, st.discard())
@@ -91,8 +100,8 @@ func (st *stage) row(ctx context.Context, i int, parts []gapless.Part) error {
 var errStage = errors.New("keep the part")
 
 func (st *stage) part(ctx context.Context, p *gapless.Part) (storedPart, error) {
-	s := storedPart{name: p.Name, media: p.Type, version: p.Version, blob: st.id.blob(st.parts)}
-	st.parts++
+	s := st.newPart()
+	s.name, s.media, s.version = p.Name, p.Type, p.Version
 	if max(len(p.Name), len(p.Type), len(p.Version)) > maxPartNameBytes {
 		return s, fmt.Errorf("name, type or version is longer than %d bytes", maxPartNameBytes)
 	}
@@ -103,6 +112,9 @@ func (st *stage) part(ctx context.Context, p *gapless.Part) (storedPart, error) 
 	if err != nil {
 		return s, err
 	}
+	if kept, ok := content.(*uploaded); ok {
+		return s, kept.claim(st, &s)
+	}
 	err = st.read(ctx, &s, content)
 	if err = errors.Join(err, content.Close()); err == nil && p.Size > 0 && p.Size != s.size {
 		err = fmt.Errorf("%d bytes were announced and %d came", p.Size, s.size)
@@ -110,6 +122,13 @@ func (st *stage) part(ctx context.Context, p *gapless.Part) (storedPart, error) 
 	return s, err
 }
 
+func (st *stage) newPart() storedPart {
+	s := storedPart{blob: st.id.blob(st.parts)}
+	st.parts++
+	return s
+}
+
+// read keeps the content of a part, and adds its size and hash to s.
 func (st *stage) read(ctx context.Context, s *storedPart, content io.Reader) error {
 	hash := xxh3.New()
 	for chunk := uint32(0); ; chunk++ {

@@ -26,46 +26,57 @@ type writeBuffer struct {
 // object or whose record is not there, and a part that cannot be read or is
 // too large. A part whose error is recoverable fails the push instead.
 func (s *Session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, error) {
+	return s.commit(ctx, nil, &Commit{Batch: b})
+}
+
+// commit applies c, whose parts may be in a stage already.
+func (s *Session) commit(ctx context.Context, parts *stage, c *Commit) (gapless.Receipt, error) {
 	h := s.hub
 	if err := h.begin(); err != nil {
 		return gapless.Receipt{}, err
 	}
 	defer h.end()
 	if err := errors.Join(s.checkWrite(), context.Cause(ctx)); err != nil {
-		return gapless.Receipt{}, err
+		return gapless.Receipt{}, errors.Join(err, parts.discard())
 	}
-	parts, err := h.stageParts(ctx, b)
+	parts, err := h.stageParts(ctx, parts, c.Batch)
 	if err != nil {
 		return gapless.Receipt{}, h.store.classifyRead(err)
 	}
-	if len(b.Rows) == 0 {
-		return gapless.Receipt{Serial: h.pushed()}, nil
+	if c.empty() {
+		return gapless.Receipt{Serial: h.pushed()}, parts.discard()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	receipt, err := s.apply(b, parts)
+	receipt, err := s.apply(c, parts)
 	if err != nil {
-		return gapless.Receipt{}, errors.Join(h.store.classifyRead(err), parts.discard())
+		return receipt, errors.Join(h.store.classifyRead(err), parts.discard())
 	}
 	return receipt, nil
 }
 
-// apply writes the batch; the caller holds mu.
-func (s *Session) apply(b *gapless.Batch, parts *stage) (gapless.Receipt, error) {
-	if err := s.checkWrite(); err != nil {
+// apply writes all of c as one batch of the store; the caller holds mu.
+func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
+	if err := errors.Join(s.checkWrite(), parts.unclaimed()); err != nil {
+		return gapless.Receipt{}, err
+	}
+	if err := s.holds(c.If); err != nil {
 		return gapless.Receipt{}, err
 	}
 	h := s.hub
-	w, err := h.newWriter(s.connector, b, parts)
+	w, err := h.newWriter(s.connector, c.Batch, parts)
 	if err != nil {
 		return gapless.Receipt{}, err
 	}
-	for i := range b.Rows {
+	for i := range c.Batch.Rows {
 		if err := w.row(i); err != nil {
 			return gapless.Receipt{}, err
 		}
 	}
-	if err := w.feed(); err != nil {
+	if c.Whole && len(w.rejected) > 0 {
+		return gapless.Receipt{Rejected: w.rejected}, errors.Join(ErrRefused, w.out.Close())
+	}
+	if err := errors.Join(w.feed(), s.putCheckpoints(w.out, c.Checkpoints)); err != nil {
 		return gapless.Receipt{}, err
 	}
 	if err := w.commit(); err != nil {
@@ -142,6 +153,9 @@ func (w *writer) row(i int) error {
 	key := w.in.Key(i)
 	if err := w.unfit(i, key); err != nil {
 		w.refuse(i, err)
+		if w.parts != nil {
+			return dropStaged(w.out, w.parts.staged[i])
+		}
 		return nil
 	}
 	w.key = append(w.key[:5], key...)

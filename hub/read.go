@@ -87,7 +87,13 @@ func (h *Hub) walk(ctx context.Context, connector string, p gapless.Partition, a
 }
 
 // walk calls fn for the records of a collection in key order, behind after.
-func walk(ctx context.Context, r pebble.Reader, collection uint32, prefix, after string, fn func(key []byte, s *stored) error) (err error) {
+func walk(ctx context.Context, r pebble.Reader, collection uint32, prefix, after string, fn func(key []byte, s *stored) error) error {
+	return leap(ctx, r, collection, prefix, after, func(key []byte, s *stored) ([]byte, error) { return nil, fn(key, s) })
+}
+
+// leap is walk for an fn that may say at which key to go on: everything before
+// it is left out unread.
+func leap(ctx context.Context, r pebble.Reader, collection uint32, prefix, after string, fn func(key []byte, s *stored) (to []byte, err error)) (err error) {
 	lower := idKey(spaceRecord, collection, prefix)
 	upper := prefixEnd(lower)
 	if behind := append(idKey(spaceRecord, collection, after), 0); after != "" && bytes.Compare(behind, lower) > 0 {
@@ -101,7 +107,8 @@ func walk(ctx context.Context, r pebble.Reader, collection uint32, prefix, after
 		return err
 	}
 	defer closing(it, &err)
-	for n, ok := 0, it.First(); ok; n, ok = n+1, it.Next() {
+	ok := it.First()
+	for n := 0; ok; n++ {
 		if n%checkEvery == 0 {
 			if err := context.Cause(ctx); err != nil {
 				return err
@@ -115,8 +122,14 @@ func walk(ctx context.Context, r pebble.Reader, collection uint32, prefix, after
 		if err != nil {
 			return err
 		}
-		if err := fn(it.Key()[5:], &s); err != nil {
+		to, err := fn(it.Key()[5:], &s)
+		if err != nil {
 			return err
+		}
+		if len(to) > 0 && bytes.Compare(to, it.Key()[5:]) > 0 {
+			ok = it.SeekGE(idKey(spaceRecord, collection, to))
+		} else {
+			ok = it.Next()
 		}
 	}
 	return nil

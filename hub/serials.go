@@ -19,14 +19,19 @@ const (
 type serials struct {
 	last     uint64 // handed out
 	reserved uint64 // durably
-	lost     []interval
+	// base is the serial that this incarnation began with. It stands for
+	// everything that the crash before it left, and for no change.
+	base uint64
+	lost []interval
 }
 
 // interval is a range of serials, both ends included.
 type interval struct{ from, to uint64 }
 
 // load continues behind everything that may ever have been handed out.
-// present is the last serial that the store holds.
+// present is the last serial that the store holds. After a crash the
+// incarnation begins with a serial of its own, so that a checkpoint without
+// any change before it does not stand behind a serial that is lost.
 func (s *serials) load(r pebble.Reader, present uint64, b *pebble.Batch) error {
 	value, err := get(r, metaKey(metaSerial))
 	if err != nil {
@@ -34,7 +39,7 @@ func (s *serials) load(r pebble.Reader, present uint64, b *pebble.Batch) error {
 	}
 	if len(value) > 0 {
 		d := decoder{rest: value}
-		s.reserved = d.uint64()
+		s.reserved, s.base = d.uint64(), d.uint64()
 		if d.err != nil {
 			return d.err
 		}
@@ -42,14 +47,16 @@ func (s *serials) load(r pebble.Reader, present uint64, b *pebble.Batch) error {
 	if s.lost, err = loadLost(r); err != nil {
 		return err
 	}
-	if s.reserved > present {
-		s.lost = append(s.lost, interval{present + 1, s.reserved})
+	s.last = max(present, s.base)
+	if s.reserved > s.last {
+		s.lost = append(s.lost, interval{s.last + 1, s.reserved})
+		s.last = s.reserved + 1
+		s.base = s.last
 	}
 	if len(s.lost) > maxLost {
 		s.lost[1].from = s.lost[0].from
 		s.lost = s.lost[1:]
 	}
-	s.last = max(s.reserved, present)
 	s.reserved = s.last + serialBlock
 	return errors.Join(s.saveLost(b), s.save(b, s.reserved))
 }
@@ -72,7 +79,8 @@ func (s *serials) saveLost(b *pebble.Batch) error {
 }
 
 func (s *serials) save(b *pebble.Batch, reserved uint64) error {
-	return b.Set(metaKey(metaSerial), binary.BigEndian.AppendUint64(nil, reserved), nil)
+	value := binary.BigEndian.AppendUint64(nil, reserved)
+	return b.Set(metaKey(metaSerial), binary.BigEndian.AppendUint64(value, s.base), nil)
 }
 
 // settle gives back what was reserved and not used; nothing is handed out

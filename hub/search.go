@@ -176,9 +176,6 @@ func (h *Hub) request(q Query, terms []queryTerm) (*bleve.SearchRequest, error) 
 	if err != nil {
 		return nil, err
 	}
-	if scope != nil {
-		must = append(must, scope)
-	}
 	for _, t := range terms {
 		if t.not {
 			not = append(not, t.query())
@@ -189,7 +186,11 @@ func (h *Hub) request(q Query, terms []queryTerm) (*bleve.SearchRequest, error) 
 	if len(must) == 0 {
 		must = append(must, query.NewMatchAllQuery())
 	}
-	return bleve.NewSearchRequestOptions(query.NewBooleanQuery(must, nil, not), min(q.Limit, maxHits), q.Offset, false), nil
+	all := query.NewBooleanQuery(must, nil, not)
+	if scope != nil {
+		all.AddFilter(scope) // it has no norm, so that it could not be scored
+	}
+	return bleve.NewSearchRequestOptions(all, min(q.Limit, maxHits), q.Offset, false), nil
 }
 
 func (h *Hub) scope(q Query) (query.Query, error) {
@@ -213,7 +214,6 @@ func (h *Hub) scope(q Query) (query.Query, error) {
 	}
 	t := query.NewTermQuery(name)
 	t.SetField(fieldScope)
-	t.SetBoost(0)
 	return t, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,6 +121,38 @@ func TestSearch(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestScopeDoesNotTouchTheScore(t *testing.T) {
+	t.Parallel()
+	h := open(t, Options{Search: true})
+	s, other := session(t, h, "docs", 1), session(t, h, "other", 1)
+	push(t, s, upsert("a", `{"title":"memory model"}`), upsert("b", `{"text":"a model of something, and of memory"}`))
+	push(t, other, upsert("c", `{"title":"memory"}`))
+	searchable(t, h, s)
+	searchable(t, h, other)
+	all, err := h.Search(t.Context(), Query{Text: "memory"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scores := map[string]float64{}
+	for _, hit := range all.Hits {
+		scores[hit.Key] = hit.Score
+	}
+	for _, q := range []Query{{Text: "memory", Connector: "docs"}, {Text: "memory", Connector: "docs", Collection: "items"}, {Connector: "docs"}} {
+		r, err := h.Search(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Total != 2 || len(r.Hits) != 2 || r.Hits[0].Connector != "docs" || r.Hits[1].Connector != "docs" {
+			t.Errorf("%+v: %d hits", q, r.Total)
+		}
+		for _, hit := range r.Hits {
+			if q.Text != "" && hit.Score != scores[hit.Key] || math.IsNaN(hit.Score) {
+				t.Errorf("%+v: %s scores %g, without scope %g", q, hit.Key, hit.Score, scores[hit.Key])
+			}
+		}
+	}
 }
 
 func TestFragments(t *testing.T) {

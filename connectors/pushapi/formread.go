@@ -86,7 +86,7 @@ func readNothing(body io.Reader) (Form, error) {
 	switch n, err := io.ReadFull(body, make([]byte, 1)); {
 	case n > 0:
 		return Form{}, Errorf(TypeInvalidParameter, "no content type", "the body has no content type")
-	case err != io.EOF: //nolint:errorlint // a wrapped io.EOF is a body that was cut off
+	case err != io.EOF: // a wrapped io.EOF is a body that was cut off
 		return Form{}, bodyError(err)
 	}
 	return Form{Params: url.Values{}}, nil
@@ -98,7 +98,7 @@ func readMultipart(body io.Reader, boundary string, limits Limits, spool Spool) 
 	b := newFormBuilder(limits)
 	for {
 		part, err := r.NextPart()
-		if err == io.EOF { //nolint:errorlint // a wrapped io.EOF is a body that was cut off
+		if err == io.EOF { // a wrapped io.EOF is a body that was cut off
 			// The reader takes a body for complete that ends behind a boundary
 			// which announces another field.
 			if bytes.HasSuffix(bytes.TrimRight(tail.last, " \t\r\n"), []byte("--"+boundary)) {
@@ -390,7 +390,7 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 		return int(r.rest), r.err
 	}
 	r.rest -= int64(n)
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped io.EOF is a body that was cut off
+	if err != nil && err != io.EOF { // a wrapped io.EOF is a body that was cut off
 		r.err = bodyError(err)
 		return n, r.err
 	}

@@ -121,7 +121,7 @@ type sourceReader struct {
 
 func (s *sourceReader) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped io.EOF is not the end but a failure
+	if err != nil && err != io.EOF { // a wrapped io.EOF is not the end but a failure
 		s.err = err
 	}
 	return n, err

@@ -148,3 +148,42 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReadChanges(f *testing.F) {
+	f.Add("1 A a%20b\n2 X c\n9 E\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		var out []byte
+		through, err := ReadChanges(strings.NewReader(text), func(c ChangeEntry) error {
+			out = AppendChange(out, c)
+			return nil
+		})
+		if err != nil {
+			return
+		}
+		if again, err := ReadChanges(bytes.NewReader(AppendChangesEnd(out, through)), func(ChangeEntry) error { return nil }); err != nil || again != through {
+			t.Error(again, err)
+		}
+	})
+}
+
+func FuzzReadItems(f *testing.F) {
+	f.Add("a%20b InvalidParameterError why \\n not\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		items, err := ReadItems(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		var out []byte
+		for _, item := range items {
+			out = AppendItem(out, item)
+		}
+		if again, err := ReadItems(bytes.NewReader(out)); err != nil || !cmp.Equal(again, items) {
+			t.Errorf("%+v became %+v, %v", items, again, err)
+		}
+	})
+}
+
+func FuzzReadCapabilities(f *testing.F) {
+	f.Add("escape\nform\n")
+	f.Fuzz(func(_ *testing.T, text string) { _, _ = ReadCapabilities(strings.NewReader(text)) })
+}

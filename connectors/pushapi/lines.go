@@ -220,9 +220,9 @@ func readLines(r io.Reader) iter.Seq2[[]byte, error] {
 			case errors.Is(err, bufio.ErrBufferFull):
 				long = append(long, line...)
 				continue
-			case err == io.EOF && len(line)+len(long) == 0: //nolint:errorlint // a wrapped io.EOF is not the end but a failure
+			case err == io.EOF && len(line)+len(long) == 0: // a wrapped io.EOF is not the end but a failure
 				return
-			case err == io.EOF: //nolint:errorlint // as above
+			case err == io.EOF:
 				yield(nil, io.ErrUnexpectedEOF)
 				return
 			case err != nil:

@@ -110,6 +110,9 @@ func commandTable() []commandTraits {
 		{CommandSync, false},
 		{CommandTriggerIndexing, false},
 		{CommandSearchable, true},
+		{CommandCapabilities, true},
+		{CommandChanges, true},
+		{CommandStanding, true},
 	}
 }
 

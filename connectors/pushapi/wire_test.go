@@ -359,3 +359,56 @@ func TestScalars(t *testing.T) {
 		}
 	}
 }
+
+func TestExtensionLines(t *testing.T) {
+	t.Parallel()
+	capabilities := []Capability{CapabilityCommit, "of the future"}
+	if got, err := ReadCapabilities(bytes.NewReader(AppendCapabilities(nil, capabilities))); err != nil || !cmp.Equal(got, capabilities) {
+		t.Error(got, err)
+	}
+	items := []Item{{"a b", TypeTooLarge, "two\nlines \\n"}, {"c", TypeUnknown, ""}}
+	var body []byte
+	for _, item := range items {
+		body = AppendItem(body, item)
+	}
+	if got, err := ReadItems(bytes.NewReader(body)); err != nil || !cmp.Equal(got, items) {
+		t.Error(got, err)
+	}
+	changes := []ChangeEntry{{1, false, "a b"}, {9, true, "c%"}}
+	body = nil
+	for _, c := range changes {
+		body = AppendChange(body, c)
+	}
+	var got []ChangeEntry
+	collect := func(c ChangeEntry) error { got = append(got, c); return nil }
+	if _, err := ReadChanges(bytes.NewReader(body), collect); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+	got = nil
+	if through, err := ReadChanges(bytes.NewReader(AppendChangesEnd(body, 12)), collect); err != nil || through != 12 || !cmp.Equal(got, changes) {
+		t.Error(through, got, err)
+	}
+	for name, text := range map[string]string{"no letter": "1\n", "no URI": "1 A \n", "letter": "1 Q a\n", "serial": "x A a\n"} {
+		if _, err := ReadChanges(strings.NewReader(text), collect); err == nil {
+			t.Error(name)
+		}
+	}
+	for name, text := range map[string]string{"no type": "a\n", "no message": "a b\n", "no URI": " b c\n", "torn": "a b c"} {
+		if _, err := ReadItems(strings.NewReader(text)); err == nil {
+			t.Error(name)
+		}
+	}
+	for name, text := range map[string]string{"empty": "\n", "torn": "a"} {
+		if _, err := ReadCapabilities(strings.NewReader(text)); err == nil {
+			t.Error(name)
+		}
+	}
+	var one, two Digest
+	_, _ = one.Write([]byte("D a\nD b\n"))
+	_, _ = two.Write([]byte("D a\n"))
+	short := two.String()
+	_, _ = two.Write([]byte("D b\n"))
+	if one.String() != two.String() || one.String() == short || !strings.HasPrefix(short, "1-") {
+		t.Error(one.String(), two.String(), short)
+	}
+}

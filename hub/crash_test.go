@@ -231,7 +231,7 @@ func TestCrashBeforeEveryWrite(t *testing.T) {
 	mu.Lock()
 	hs = nil
 	mu.Unlock()
-	if n < 30 {
+	if n < 15 {
 		t.Errorf("only %d writes were seen", n)
 	}
 }
@@ -347,7 +347,7 @@ func TestDiskFullAtEveryWrite(t *testing.T) {
 			t.Parallel()
 			for n := 0; ; n++ {
 				if !diskFullAt(t, n, forGood) {
-					if n < 30 {
+					if n < 15 {
 						t.Errorf("only %d writes were seen", n)
 					}
 					return

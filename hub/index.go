@@ -184,8 +184,8 @@ func (b *indexBatch) write(connector uint32, s indexState) error {
 	if err := b.index.Batch(b.batch); err != nil {
 		return fmt.Errorf("write the search index: %w", err)
 	}
-	b.batch.Reset()
-	b.docs, b.bytes = 0, 0
+	// The index may still be looking at the batch, so it is not used again.
+	b.batch, b.docs, b.bytes = b.index.NewBatch(), 0, 0
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // Connector declares directory trees as a source.
@@ -75,7 +76,7 @@ func open(_ context.Context, o options, env gapless.Env) (gapless.Source, error)
 		collection:  o.Collection,
 		contentHash: o.ContentHash,
 		maxSize:     int64(o.MaxSize),
-		clock:       systemClock(),
+		clock:       stamp.SystemClock(),
 	}
 	if !filepath.IsAbs(s.tree.path) {
 		s.tree.path = filepath.Join(env.Dir, s.tree.path)

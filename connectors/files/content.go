@@ -12,6 +12,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // errChanged rejects a file that was written to while it was read: what was
@@ -23,12 +24,12 @@ var errChanged = errors.New("the file changed while it was read; the next run re
 type content struct {
 	file *os.File
 	key  string
-	want stamp
+	want stamp.Stamp
 	read int64
 }
 
 // openContent opens the file of key below the tree's root.
-func (t *tree) openContent(key string, want stamp) (io.ReadCloser, error) {
+func (t *tree) openContent(key string, want stamp.Stamp) (io.ReadCloser, error) {
 	if err := t.check("open", key); err != nil {
 		return nil, gapless.Reject(key, fmt.Errorf("open: %w", err))
 	}
@@ -55,7 +56,7 @@ func (c *content) Read(p []byte) (int, error) {
 	n, err := c.file.Read(p)
 	c.read += int64(n)
 	switch {
-	case c.read > c.want.size, errors.Is(err, io.EOF) && c.read != c.want.size:
+	case c.read > c.want.Size, errors.Is(err, io.EOF) && c.read != c.want.Size:
 		return n, gapless.Reject(c.key, errChanged)
 	case errors.Is(err, io.EOF):
 		if err := c.verify(); err != nil {
@@ -76,8 +77,8 @@ func (c *content) verify() error {
 	if err != nil {
 		return gapless.Reject(c.key, fmt.Errorf("stat: %w", err))
 	}
-	now := stampOf(info)
-	if !info.Mode().IsRegular() || now.size != c.want.size || now.modified != c.want.modified || now.inode != c.want.inode {
+	now := stamp.Of(info)
+	if !info.Mode().IsRegular() || now.Size != c.want.Size || now.Modified != c.want.Modified || now.Inode != c.want.Inode {
 		return gapless.Reject(c.key, errChanged)
 	}
 	return nil
@@ -90,7 +91,7 @@ type hasher struct {
 }
 
 // append appends the hash of a file's content.
-func (h *hasher) append(ctx context.Context, dst []byte, key string, want stamp) ([]byte, error) {
+func (h *hasher) append(ctx context.Context, dst []byte, key string, want stamp.Stamp) ([]byte, error) {
 	r, err := h.tree.openContent(key, want)
 	if err != nil {
 		return dst, err

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // emitter is the visitor that turns files into records.
@@ -25,14 +26,14 @@ type emitter struct {
 	hasher   hasher
 }
 
-func (v *emitter) folder(string, stamp) error { return nil }
+func (v *emitter) folder(string, stamp.Stamp) error { return nil }
 
-func (v *emitter) file(path string, st stamp) error {
+func (v *emitter) file(path string, st stamp.Stamp) error {
 	if problem := v.problem(path, st); problem != nil {
 		return v.reject(path, problem)
 	}
 	b := v.out.Batch()
-	row := gapless.Row{Modified: st.modified}
+	row := gapless.Row{Modified: st.Modified}
 	row.Key = b.AppendBytes([]byte(path))
 	start := len(b.Buf)
 	buf, err := v.version(b.Buf, path, st)
@@ -53,34 +54,34 @@ func (v *emitter) file(path string, st stamp) error {
 	row.Data = gapless.Span{Off: uint32(start), Len: uint32(len(b.Buf) - start)}
 	tree := v.source.tree
 	b.AppendRow(row, gapless.Part{
-		Name: "content", Type: kind, Size: st.size, Version: string(b.Bytes(row.Version)),
+		Name: "content", Type: kind, Size: st.Size, Version: string(b.Bytes(row.Version)),
 		Open: func(context.Context) (io.ReadCloser, error) { return tree.openContent(path, st) },
 	})
 	return v.emitted(path)
 }
 
 // problem returns why a file cannot be a record.
-func (v *emitter) problem(path string, st stamp) error {
+func (v *emitter) problem(path string, st stamp.Stamp) error {
 	switch {
 	case !utf8.ValidString(path):
 		return errors.New("the file's name is not valid UTF-8")
 	case len(path) > gapless.MaxKeyBytes:
 		return fmt.Errorf("the path has %d bytes, more than %d", len(path), gapless.MaxKeyBytes)
-	case st.size > v.source.maxSize:
-		return fmt.Errorf("the file has %s, more than max_size (%s)", gapless.ByteSize(st.size), gapless.ByteSize(v.source.maxSize))
+	case st.Size > v.source.maxSize:
+		return fmt.Errorf("the file has %s, more than max_size (%s)", gapless.ByteSize(st.Size), gapless.ByteSize(v.source.maxSize))
 	}
 	return nil
 }
 
 // version appends the version of a file: its stamp, made unique if the file
 // could still change without the stamp showing it; or the hash of its content.
-func (v *emitter) version(dst []byte, path string, st stamp) ([]byte, error) {
+func (v *emitter) version(dst []byte, path string, st stamp.Stamp) ([]byte, error) {
 	if v.source.contentHash {
 		return v.hasher.append(v.ctx, dst, path, st)
 	}
-	dst = st.append(dst)
-	if st.fresh(v.started) {
-		dst = appendSalt(dst)
+	dst = st.Append(dst)
+	if st.Fresh(v.started) {
+		dst = stamp.AppendSalt(dst)
 	}
 	return dst, nil
 }
@@ -104,13 +105,13 @@ func (v *emitter) reject(path string, err error) error {
 }
 
 // appendData writes the JSON object of a file's record.
-func appendData(dst []byte, path, kind string, st stamp) []byte {
+func appendData(dst []byte, path, kind string, st stamp.Stamp) []byte {
 	name := base(path)
 	dst = appendString(append(dst, `{"path":`...), path)
 	dst = appendString(append(dst, `,"name":`...), name)
 	dst = appendString(append(dst, `,"ext":`...), extension(name))
-	dst = fmt.Appendf(dst, `,"size":%d,"modified":"`, st.size)
-	dst = time.Unix(0, st.modified).UTC().AppendFormat(dst, time.RFC3339Nano)
+	dst = fmt.Appendf(dst, `,"size":%d,"modified":"`, st.Size)
+	dst = time.Unix(0, st.Modified).UTC().AppendFormat(dst, time.RFC3339Nano)
 	dst = appendString(append(dst, `","type":`...), kind)
 	return append(dst, '}')
 }

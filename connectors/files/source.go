@@ -12,6 +12,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // markEvery is how many files lie between two resume marks.
@@ -23,7 +24,7 @@ type source struct {
 	collection  string
 	contentHash bool
 	maxSize     int64
-	clock       clock
+	clock       stamp.Clock
 	// position is the last one taken; marks are good for the tree as it was
 	// then.
 	position gapless.Position
@@ -54,8 +55,8 @@ func (s *source) Describe(context.Context) (gapless.Description, error) {
 // that would take too long, the position equals no other.
 func (s *source) Position(ctx context.Context, _ gapless.Partition) (gapless.Position, error) {
 	sum, err := s.survey(ctx)
-	if err == nil && sum.freshest == fineStep {
-		if err := s.clock.wait(ctx, fineStep); err != nil {
+	if err == nil && sum.freshest == stamp.FineStep {
+		if err := s.clock.Wait(ctx, stamp.FineStep); err != nil {
 			return "", err
 		}
 		sum, err = s.survey(ctx)
@@ -66,7 +67,7 @@ func (s *source) Position(ctx context.Context, _ gapless.Partition) (gapless.Pos
 	text := sum.hash.Sum128().Bytes()
 	position := hex.AppendEncode(nil, text[:])
 	if sum.freshest > 0 || sum.incomplete {
-		position = appendSalt(position)
+		position = stamp.AppendSalt(position)
 	}
 	s.position, s.files, s.bytes = gapless.Position(position), sum.files, sum.bytes
 	return s.position, nil
@@ -82,7 +83,7 @@ func (s *source) Estimate(ctx context.Context, p gapless.Partition) (records, by
 }
 
 func (s *source) survey(ctx context.Context) (*survey, error) {
-	sum := &survey{started: s.clock.now(), hash: xxh3.New128()}
+	sum := &survey{started: s.clock.Now(), hash: xxh3.New128()}
 	return sum, s.tree.walk(ctx, sum, "")
 }
 
@@ -97,23 +98,23 @@ type survey struct {
 	bytes      int64
 }
 
-func (v *survey) folder(path string, st stamp) error {
-	st.size = 0 // of a folder, it says nothing
+func (v *survey) folder(path string, st stamp.Stamp) error {
+	st.Size = 0 // of a folder, it says nothing
 	return v.add('d', path, st)
 }
 
-func (v *survey) file(path string, st stamp) error {
+func (v *survey) file(path string, st stamp.Stamp) error {
 	v.files++
-	v.bytes += st.size
+	v.bytes += st.Size
 	return v.add('f', path, st)
 }
 
-func (v *survey) add(kind byte, path string, st stamp) error {
-	if st.fresh(v.started) {
-		v.freshest = max(v.freshest, st.step())
+func (v *survey) add(kind byte, path string, st stamp.Stamp) error {
+	if st.Fresh(v.started) {
+		v.freshest = max(v.freshest, st.Step())
 	}
 	v.line = append(append(v.line[:0], kind), path...)
-	v.line = st.append(append(v.line, 0))
+	v.line = st.Append(append(v.line, 0))
 	_, err := v.hash.Write(append(v.line, 0))
 	return err
 }
@@ -123,7 +124,7 @@ func (v *survey) unlisted(string, error) error {
 	return nil
 }
 
-func (v *survey) unreadable(path string, _ error) error { return v.add('u', path, stamp{}) }
+func (v *survey) unreadable(path string, _ error) error { return v.add('u', path, stamp.Stamp{}) }
 
 // ReadAll emits every file. Folders that cannot be listed are named in the
 // error after everything else has been emitted.
@@ -136,7 +137,7 @@ func (s *source) ReadAll(ctx context.Context, p gapless.Partition, after gapless
 		v.position = positionOf(after)
 	}
 	_, last, _ := strings.Cut(string(after), " ")
-	v.started = s.clock.now()
+	v.started = s.clock.Now()
 	out.Batch().Origin = s.tree.path
 	if err := s.tree.walk(ctx, v, last); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 var partition = gapless.Partition{ID: "file", Collection: "file"}
@@ -53,9 +54,9 @@ func openAt(t *testing.T, lead time.Duration, values map[string]any) *source {
 		t.Fatal(err)
 	}
 	s := opened.(*source)
-	s.clock = clock{
-		now:  func() time.Time { return time.Now().Add(lead) },
-		wait: func(context.Context, time.Duration) error { return nil },
+	s.clock = stamp.Clock{
+		Now:  func() time.Time { return time.Now().Add(lead) },
+		Wait: func(context.Context, time.Duration) error { return nil },
 	}
 	return s
 }
@@ -397,7 +398,7 @@ func changed(t *testing.T, path string) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stampOf(info).changed
+	return stamp.Of(info).Changed
 }
 
 func TestPositionWaitsForTheClock(t *testing.T) {
@@ -405,8 +406,8 @@ func TestPositionWaitsForTheClock(t *testing.T) {
 	s := openAt(t, 0, map[string]any{"path": plant(t, map[string]string{"a/f": "one"})})
 	now := time.Now()
 	waits := 0
-	s.clock.now = func() time.Time { return now }
-	s.clock.wait = func(_ context.Context, d time.Duration) error {
+	s.clock.Now = func() time.Time { return now }
+	s.clock.Wait = func(_ context.Context, d time.Duration) error {
 		now = time.Now().Add(d)
 		waits++
 		return nil
@@ -463,7 +464,7 @@ func TestStepOfTheClock(t *testing.T) {
 		{"whole second, three seconds ago", second, second.Add(3 * time.Second), false},
 		{"ahead of us", second.Add(time.Hour + 1), second, true},
 	} {
-		if got := (stamp{changed: test.changed.UnixNano()}).fresh(test.seen); got != test.fresh {
+		if got := (stamp.Stamp{Changed: test.changed.UnixNano()}).Fresh(test.seen); got != test.fresh {
 			t.Errorf("%s: fresh %t", test.name, got)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // maxLinkedDepth bounds how many linked folders may lie on one path: a tree of
@@ -18,9 +20,9 @@ const maxLinkedDepth = 4
 // a method ends the walk.
 type visitor interface {
 	// folder is called before anything within the folder.
-	folder(path string, s stamp) error
+	folder(path string, s stamp.Stamp) error
 	// file is called for every regular file that is selected.
-	file(path string, s stamp) error
+	file(path string, s stamp.Stamp) error
 	// unlisted is called for a folder that could not be listed completely.
 	unlisted(path string, err error) error
 	// unreadable is called for a file that exists but cannot be looked at.
@@ -53,7 +55,7 @@ func (w *walk) list(ctx context.Context, f *folder) error {
 	info, names, err := w.names(f)
 	if info != nil {
 		f.info = info
-		if err := w.visitor.folder(f.path, stampOf(info)); err != nil {
+		if err := w.visitor.folder(f.path, stamp.Of(info)); err != nil {
 			return err
 		}
 	}
@@ -118,7 +120,7 @@ func (w *walk) entry(ctx context.Context, f *folder, name string) error {
 	case !info.Mode().IsRegular(), !f.included && !w.tree.included(path), w.passed(path):
 		return nil
 	}
-	return w.visitor.file(path, stampOf(info))
+	return w.visitor.file(path, stamp.Of(info))
 }
 
 // leadsNowhere reports whether a link could not be followed because of where

@@ -16,6 +16,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // standardInput is the path that stands for it.
@@ -24,7 +25,7 @@ const standardInput = "-"
 // input is one file to read.
 type input struct {
 	path  string
-	stamp stamp
+	stamp stamp.Stamp
 	// regular files can be read again, and from the middle.
 	regular bool
 }
@@ -77,7 +78,7 @@ func (l *listing) add(path string) error {
 		}
 		found = true
 		if !slices.ContainsFunc(l.inputs, func(in input) bool { return in.path == match }) {
-			l.inputs = append(l.inputs, input{path: match, stamp: stampOf(info), regular: info.Mode().IsRegular()})
+			l.inputs = append(l.inputs, input{path: match, stamp: stamp.Of(info), regular: info.Mode().IsRegular()})
 		}
 	}
 	if !found {
@@ -127,7 +128,7 @@ func (l *listing) names(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.folders = append(l.folders, input{path: dir, stamp: stampOf(info)})
+	l.folders = append(l.folders, input{path: dir, stamp: stamp.Of(info)})
 	entries, err := os.ReadDir(dir)
 	names := make([]string, len(entries))
 	for i, entry := range entries {
@@ -146,18 +147,18 @@ func (l *listing) position() gapless.Position {
 		if !in.regular {
 			return ""
 		}
-		line = in.stamp.append(append(append(line[:0], in.path...), 0))
+		line = in.stamp.Append(append(append(line[:0], in.path...), 0))
 		_, _ = h.Write(append(line, 0)) // a hash never fails
 	}
 	for _, in := range l.folders {
-		in.stamp.size = 0
-		line = in.stamp.append(append(append(line[:0], in.path...), 1))
+		in.stamp.Size = 0
+		line = in.stamp.Append(append(append(line[:0], in.path...), 1))
 		_, _ = h.Write(append(line, 0))
 	}
 	sum := h.Sum128().Bytes()
 	position := hex.AppendEncode(nil, sum[:])
 	if l.freshest() > 0 {
-		position = appendSalt(position)
+		position = stamp.AppendSalt(position)
 	}
 	return gapless.Position(position)
 }
@@ -167,8 +168,8 @@ func (l *listing) position() gapless.Position {
 func (l *listing) freshest() time.Duration {
 	var step time.Duration
 	for _, in := range slices.Concat(l.inputs, l.folders) {
-		if in.path != standardInput && in.stamp.fresh(l.started) {
-			step = max(step, in.stamp.step())
+		if in.path != standardInput && in.stamp.Fresh(l.started) {
+			step = max(step, in.stamp.Step())
 		}
 	}
 	return step
@@ -176,15 +177,15 @@ func (l *listing) freshest() time.Duration {
 
 // settled lists once more, a step of the clock later, if that is all it takes
 // for the position to be one that can be equal to another.
-func settled(ctx context.Context, paths []string, c clock) (*listing, error) {
-	l, err := list(paths, c.now())
-	if err != nil || l.freshest() != fineStep {
+func settled(ctx context.Context, paths []string, c stamp.Clock) (*listing, error) {
+	l, err := list(paths, c.Now())
+	if err != nil || l.freshest() != stamp.FineStep {
 		return l, err
 	}
-	if err := c.wait(ctx, fineStep); err != nil {
+	if err := c.Wait(ctx, stamp.FineStep); err != nil {
 		return nil, err
 	}
-	return list(paths, c.now())
+	return list(paths, c.Now())
 }
 
 // unreachable classifies the error of finding or opening a file.

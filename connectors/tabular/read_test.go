@@ -20,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 var partition = gapless.Partition{ID: "record", Collection: "record"}
@@ -42,9 +43,9 @@ func openAt(t testing.TB, c gapless.Connector, lead time.Duration, values map[st
 		t.Fatal(err)
 	}
 	s := opened.(*source)
-	s.clock = clock{
-		now:  func() time.Time { return time.Now().Add(lead) },
-		wait: func(context.Context, time.Duration) error { return nil },
+	s.clock = stamp.Clock{
+		Now:  func() time.Time { return time.Now().Add(lead) },
+		Wait: func(context.Context, time.Duration) error { return nil },
 	}
 	return s
 }
@@ -503,7 +504,7 @@ func tick(t *testing.T, path string) {
 		if err := errors.Join(err, err2); err != nil {
 			t.Fatal(err)
 		}
-		if stampOf(is).changed > stampOf(was).changed {
+		if stamp.Of(is).Changed > stamp.Of(was).Changed {
 			return
 		}
 	}

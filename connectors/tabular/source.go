@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // markEvery is how many bytes lie between two resume marks.
@@ -51,7 +52,7 @@ type source struct {
 	collection  string
 	schema      string
 	decoder     func() decoder
-	clock       clock
+	clock       stamp.Clock
 	stdin       io.Reader
 	consumed    map[string]bool // inputs that cannot be read again
 }
@@ -64,7 +65,7 @@ var (
 )
 
 func newSource(paths []string, env gapless.Env) *source {
-	s := &source{clock: systemClock(), stdin: os.Stdin, consumed: map[string]bool{}}
+	s := &source{clock: stamp.SystemClock(), stdin: os.Stdin, consumed: map[string]bool{}}
 	for _, path := range paths {
 		if path != standardInput && !filepath.IsAbs(path) {
 			path = filepath.Join(env.Dir, path)
@@ -76,7 +77,7 @@ func newSource(paths []string, env gapless.Env) *source {
 
 // Describe finds the files.
 func (s *source) Describe(context.Context) (gapless.Description, error) {
-	if _, err := list(s.paths, s.clock.now()); err != nil {
+	if _, err := list(s.paths, s.clock.Now()); err != nil {
 		return gapless.Description{}, err
 	}
 	return gapless.Description{Model: gapless.ModelFull, Collections: []string{s.collection}, Schema: s.schema}, nil
@@ -94,7 +95,7 @@ func (s *source) Position(ctx context.Context, _ gapless.Partition) (gapless.Pos
 
 // Estimate returns the size of the files, compressed as they are.
 func (s *source) Estimate(context.Context, gapless.Partition) (records, bytes int64, err error) {
-	l, err := list(s.paths, s.clock.now())
+	l, err := list(s.paths, s.clock.Now())
 	if err != nil {
 		return -1, -1, err
 	}
@@ -102,7 +103,7 @@ func (s *source) Estimate(context.Context, gapless.Partition) (records, bytes in
 		if !in.regular {
 			return -1, -1, nil
 		}
-		bytes += in.stamp.size
+		bytes += in.stamp.Size
 	}
 	return -1, bytes, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/stamp"
 )
 
 // Compressions of a file. auto looks at its first bytes.
@@ -138,8 +139,8 @@ func (s *stream) verify() error {
 	if err != nil {
 		return unreachable(err)
 	}
-	was, is := stampOf(s.info), stampOf(info)
-	if was.size != is.size || was.modified != is.modified {
+	was, is := stamp.Of(s.info), stamp.Of(info)
+	if was.Size != is.Size || was.Modified != is.Modified {
 		return gapless.Recoverable(fmt.Errorf("%s changed while it was read", s.path))
 	}
 	return nil

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package tabular
+package stamp
 
 import "io/fs"
 

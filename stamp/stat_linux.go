@@ -1,4 +1,4 @@
-package tabular
+package stamp
 
 import (
 	"io/fs"

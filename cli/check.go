@@ -22,19 +22,7 @@ source's change model, partitions, positions and sizes, and what the destination
 holds. No record is read and nothing is written.`,
 		Example: `  gapless check
   gapless check docs --json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := w.locate(&o, args)
-			if err != nil {
-				return err
-			}
-			chosen, err := l.chosen()
-			if err != nil {
-				return err
-			}
-			return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
-				return w.check(ctx, p, chosen)
-			})
-		},
+		RunE: w.onChosen(&o, w.check),
 	}
 	o.addNamed(w, cmd)
 	return cmd

@@ -41,19 +41,9 @@ func newDeadlettersList(w *world) *cobra.Command {
 		Short: "List dead letters, the newest first",
 		Example: `  gapless deadletters list
   gapless deadletters list docs --all --json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := w.locate(&o.projectFlags, args)
-			if err != nil {
-				return err
-			}
-			chosen, err := l.chosen()
-			if err != nil {
-				return err
-			}
-			return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
-				return w.listLetters(ctx, p, chosen, o)
-			})
-		},
+		RunE: w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+			return w.listLetters(ctx, p, chosen, o)
+		}),
 	}
 	o.projectFlags.addNamed(w, cmd)
 	cmd.Flags().BoolVar(&o.all, "all", false, "also those that are resolved")

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/spf13/cobra"
+
+	"github.com/gapless-sync/gapless/config"
 	"github.com/gapless-sync/gapless/service"
 )
 
@@ -28,6 +31,26 @@ func (w *world) withProject(ctx context.Context, l *located, body func(ctx conte
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	return body(ctx, p)
+}
+
+// onChosen is the body of a command that does something with the connectors
+// that its arguments name.
+func (w *world) onChosen(
+	o *projectFlags, do func(ctx context.Context, p *service.Project, chosen []config.Connector) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		l, err := w.locate(o, args)
+		if err != nil {
+			return err
+		}
+		chosen, err := l.chosen()
+		if err != nil {
+			return err
+		}
+		return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
+			return do(ctx, p, chosen)
+		})
+	}
 }
 
 func (w *world) kinds() service.Kinds {

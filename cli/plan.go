@@ -30,19 +30,9 @@ approve exactly these deletes.`,
 		Example: `  gapless plan
   gapless plan examples/quickstart ./docs
   gapless plan --quick --json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := w.locate(&o.projectFlags, args)
-			if err != nil {
-				return err
-			}
-			chosen, err := l.chosen()
-			if err != nil {
-				return err
-			}
-			return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
-				return w.plan(ctx, p, chosen, o)
-			})
-		},
+		RunE: w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+			return w.plan(ctx, p, chosen, o)
+		}),
 	}
 	o.projectFlags.addNamed(w, cmd)
 	cmd.Flags().BoolVar(&o.full, "full", false, "plan a run with --full")

@@ -24,19 +24,7 @@ for, and that state and destination agree with the last one. The source is not
 asked. A gap is named with the command that closes it, and the exit code is 20.`,
 		Example: `  gapless prove
   gapless prove docs --json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := w.locate(&o, args)
-			if err != nil {
-				return err
-			}
-			chosen, err := l.chosen()
-			if err != nil {
-				return err
-			}
-			return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
-				return w.prove(ctx, p, chosen)
-			})
-		},
+		RunE: w.onChosen(&o, w.prove),
 	}
 	o.addNamed(w, cmd)
 	return cmd

@@ -40,22 +40,12 @@ everything synced can be found by search, which can be interrupted without harm.
   gapless run examples/quickstart ./docs
   gapless run --approve p-3f2a9c01d4e7
   gapless run --json | jq .`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := w.locate(&o.projectFlags, args)
-			if err != nil {
-				return err
+		RunE: w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+			if o.dryRun {
+				return w.plan(ctx, p, chosen, planOptions{full: o.full})
 			}
-			chosen, err := l.chosen()
-			if err != nil {
-				return err
-			}
-			return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
-				if o.dryRun {
-					return w.plan(ctx, p, chosen, planOptions{full: o.full})
-				}
-				return w.run(ctx, p, chosen, o)
-			})
-		},
+			return w.run(ctx, p, chosen, o)
+		}),
 	}
 	o.projectFlags.addNamed(w, cmd)
 	f := cmd.Flags()

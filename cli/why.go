@@ -25,19 +25,7 @@ both ends as they are now. If an end cannot be reached, what is remembered is
 shown, and why the rest is missing.`,
 		Example: `  gapless why
   gapless why docs --json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := w.locate(&o, args)
-			if err != nil {
-				return err
-			}
-			chosen, err := l.chosen()
-			if err != nil {
-				return err
-			}
-			return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
-				return w.why(ctx, p, chosen)
-			})
-		},
+		RunE: w.onChosen(&o, w.why),
 	}
 	o.addNamed(w, cmd)
 	return cmd

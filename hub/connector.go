@@ -16,9 +16,9 @@ destination, and tells every change, deletions included. Changes are kept for
 the last million per connector; a reader that was away for longer reads
 everything once.`
 
-const connectorExample = `to:
-  use: hub
-  search: true`
+const connectorExample = `hub:
+  search: true
+`
 
 // destinationOptions are declared in the catalogue.
 type destinationOptions struct {

@@ -37,7 +37,7 @@ type sourceOptions struct {
 func Connector(pool *Pool) gapless.Connector {
 	return gapless.Connector{
 		Name:    "hub",
-		Summary: "the embedded store with search and a change feed",
+		Summary: "The embedded store, with search and a change feed",
 		Help:    connectorHelp,
 		Example: connectorExample,
 		Source: gapless.OpenSource(func(ctx context.Context, o sourceOptions, env gapless.Env) (gapless.Source, error) {

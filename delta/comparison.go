@@ -51,6 +51,10 @@ type Comparison struct {
 	base   *Table
 	log    *logWriter
 	memory int
+	// pending is what the log gets next, as one sorted run; runs are those that
+	// it has.
+	pending run
+	runs    []extent
 
 	// held is the base table in memory, if it fits; loaded once needed.
 	held   *held
@@ -100,16 +104,18 @@ func Resume(log File, size int64, memory int) (*Comparison, error) {
 		return nil, err
 	}
 	c.log.size = size
-	r := c.reader()
+	r, runs := c.reader(), &runFinder{}
 	for {
 		more, err := r.next()
 		if err != nil {
 			return nil, err
 		}
 		if !more {
+			c.runs = runs.found(size)
 			return c, nil
 		}
 		c.log.entries++
+		runs.see(r)
 		switch r.entry.kind {
 		case kindCreated:
 			c.totals.Created++
@@ -182,7 +188,7 @@ func (c *Comparison) Distrust(kh gapless.Hash128) {
 // so that the caller can make it durable and [Resume] there.
 func (c *Comparison) Flush() (logSize int64, err error) {
 	if c.err == nil {
-		c.err = c.log.flush()
+		c.err = c.endRun()
 	}
 	return c.log.size, c.err
 }
@@ -245,19 +251,43 @@ func (c *Comparison) load() (err error) {
 	return err
 }
 
-// note writes an entry to the log.
+// note adds an entry to the run that is pending.
 func (c *Comparison) note(e *entry) error {
 	if c.err != nil {
 		return c.err
 	}
+	c.log.entries++
+	c.pending.add(e)
+	if c.pending.size() >= min(max(c.memory/sortShare, flushBytes), runBytes) {
+		c.err = c.endRun()
+	}
+	return c.err
+}
+
+// endRun writes what is pending to the log, in order.
+func (c *Comparison) endRun() error {
+	if len(c.pending.refs) == 0 {
+		return nil
+	}
 	if c.log.size == 0 {
-		if c.err = write(c.log.file, append([]byte(logMagic), version)); c.err != nil {
-			return c.err
+		if err := write(c.log.file, append([]byte(logMagic), version)); err != nil {
+			return err
 		}
 		c.log.size = int64(headerBytes)
 	}
-	c.err = c.log.add(e)
-	return c.err
+	from := c.log.size
+	c.pending.sort()
+	for _, at := range c.pending.refs {
+		if err := c.log.put(c.pending.raw(at)); err != nil {
+			return err
+		}
+	}
+	if err := c.log.flush(); err != nil {
+		return err
+	}
+	c.runs = append(c.runs, extent{from, c.log.size})
+	c.pending.reset()
+	return nil
 }
 
 // reader returns a reader of the whole log.

@@ -1,6 +1,7 @@
 package delta_test
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -218,5 +219,56 @@ func TestTablesDoNotDependOnOrderOrMemory(t *testing.T) {
 		if diff := cmp.Diff(want.data, got.data); diff != "" {
 			t.Errorf("with %d bytes of memory (-want +got):\n%.300s", allowed, diff)
 		}
+	}
+}
+
+// TestRunsOfTheLogAreMerged compares a log of several runs, whole or resumed
+// in the middle, with one that was sorted in memory at once.
+func TestRunsOfTheLogAreMerged(t *testing.T) {
+	t.Parallel()
+	const n = 40_000
+	noScratch := func() (delta.File, error) { return nil, errFull }
+	finish := func(c *delta.Comparison) (table []byte, repeated []uint64) {
+		out := &memory{}
+		err := errors.Join(c.Finish(noScratch), c.Repeated(func(_ []byte, line uint64) error { repeated = append(repeated, line); return nil }), c.WriteTable(out, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.data, repeated
+	}
+	add := func(c *delta.Comparison, from, to int) {
+		addAll(t, c, from, to)
+		for i := from; i < to; i += 1000 { // again, in another run
+			if _, err := c.Add([]byte(keyOf(i/2)), hashOf(keyOf(i/2)), 1, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	whole := delta.New(nil, &memory{}, 1<<30)
+	add(whole, 0, n/2)
+	add(whole, n/2, n)
+	want, wantRepeated := finish(whole)
+
+	const small = 4 << 20
+	c := delta.New(nil, &memory{}, small)
+	add(c, 0, n/2)
+	add(c, n/2, n)
+	if got, repeated := finish(c); !bytes.Equal(got, want) || !slices.Equal(repeated, wantRepeated) {
+		t.Errorf("merged: repeated on lines %d, want %d; tables are equal: %t", repeated, wantRepeated, bytes.Equal(got, want))
+	}
+
+	log := &memory{}
+	c = delta.New(nil, log, small)
+	add(c, 0, n/2)
+	size, err := c.Flush()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = delta.Resume(log, size, small); err != nil {
+		t.Fatal(err)
+	}
+	add(c, n/2, n)
+	if got, repeated := finish(c); !bytes.Equal(got, want) || !slices.Equal(repeated, wantRepeated) {
+		t.Errorf("resumed: repeated on lines %d, want %d; tables are equal: %t", repeated, wantRepeated, bytes.Equal(got, want))
 	}
 }

@@ -21,10 +21,10 @@ const sortShare = 4
 // added is absent. It puts the log in order; scratch is called at most once,
 // for an empty file, if the log needs more than the memory allowed.
 func (c *Comparison) Finish(scratch func() (File, error)) error {
-	if _, err := c.Flush(); err != nil {
-		return err
-	}
-	if c.finished {
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.finished:
 		return errors.New("the enumeration is finished already")
 	}
 	c.finished, c.held, c.block = true, nil, nil
@@ -52,16 +52,34 @@ func (c *Comparison) Finish(scratch func() (File, error)) error {
 	return c.err
 }
 
-// sort brings the log into runs of the memory allowed: one that stays, or
-// several in a scratch file.
+// sort makes the log readable in order: from memory if nothing was written yet,
+// by merging its runs if memory has room for a frame of each, and otherwise by
+// sorting it once more.
 func (c *Comparison) sort(scratch func() (File, error)) error {
+	if c.log.size == 0 && c.pending.size() <= c.memory {
+		c.pending.sort()
+		c.run = &c.pending
+		return nil
+	}
+	if err := c.endRun(); err != nil {
+		return err
+	}
+	c.pending = run{}
+	if len(c.runs) == 0 || len(c.runs) > c.memory/sortShare/flushBytes {
+		return c.sortAgain(scratch)
+	}
+	for i, r := range c.runs {
+		c.spilled = append(c.spilled, mergeReader{logReader: logReader{r: c.log.file, at: r.from, end: r.to}, number: i})
+	}
+	return nil
+}
+
+// sortAgain brings the log into runs of the memory allowed: one that stays, or
+// several in a scratch file.
+func (c *Comparison) sortAgain(scratch func() (File, error)) error {
 	memory := c.memory / sortShare
 	count, size := c.log.entries, int(c.log.size)
 	r := &run{}
-	if count == 0 {
-		c.run = r
-		return nil
-	}
 	if whole := size + count*refBytes; whole <= memory {
 		r.bytes, r.refs = make([]byte, 0, size+entryBytes-gapless.MaxKeyBytes), make([]ref, 0, count)
 	} else {

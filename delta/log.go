@@ -15,7 +15,9 @@ type File interface {
 }
 
 // The log has the table's kind of header, then frames: length of the entries
-// (4), their checksum (4), entries. Entries never span frames.
+// (4), their checksum (4), entries. Entries never span frames. Frames are those
+// of runs, in each of which entries ascend by key hash: where the order breaks,
+// with a frame, the next run begins.
 const (
 	logMagic   = "gaplogs"
 	frameBytes = 8
@@ -95,7 +97,15 @@ func newLogWriter(file File, size int64, limit int) *logWriter {
 
 func (w *logWriter) add(e *entry) error {
 	w.buf = e.append(w.buf)
-	w.entries++
+	if len(w.buf) < w.limit {
+		return nil
+	}
+	return w.flush()
+}
+
+// put adds an entry that is encoded already.
+func (w *logWriter) put(raw []byte) error {
+	w.buf = append(w.buf, raw...)
 	if len(w.buf) < w.limit {
 		return nil
 	}
@@ -122,6 +132,8 @@ type logReader struct {
 	at, end int64
 	buf     []byte
 	frame   []byte // what is left of the frame at hand
+	begins  int64  // where that frame begins
+	first   bool   // the entry at hand is its first
 	torn    bool   // the frame asked for was not written to its end
 	entry   entry
 }
@@ -129,7 +141,7 @@ type logReader struct {
 // next makes the next entry the one at hand; false after the last. The entry's
 // key is valid until the next call.
 func (r *logReader) next() (bool, error) {
-	if len(r.frame) == 0 {
+	if r.first = len(r.frame) == 0; r.first {
 		if r.at >= r.end {
 			return false, nil
 		}
@@ -171,6 +183,7 @@ func (r *logReader) load() error {
 	if checksum(r.frame) != binary.LittleEndian.Uint32(head[4:]) {
 		return damaged("the log has a wrong checksum at %d", r.at)
 	}
+	r.begins = r.at
 	r.at += frameBytes + size
 	return nil
 }

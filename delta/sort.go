@@ -2,6 +2,8 @@ package delta
 
 import (
 	"slices"
+
+	"github.com/gapless-sync/gapless"
 )
 
 // sorted yields log entries by key hash, and those of one key in the order in
@@ -33,6 +35,15 @@ func (r *run) fits(e *entry) bool {
 func (r *run) add(e *entry) {
 	r.refs = append(r.refs, ref{hi: e.kh.Hi, at: len(r.bytes)})
 	r.bytes = e.append(r.bytes)
+}
+
+// size is how much memory the run takes.
+func (r *run) size() int { return len(r.bytes) + len(r.refs)*refBytes }
+
+// raw returns an entry as it is encoded.
+func (r *run) raw(at ref) []byte {
+	var e entry
+	return r.bytes[at.at:][:e.decode(r.bytes[at.at:])]
 }
 
 func (r *run) reset() { r.bytes, r.refs = r.bytes[:0], r.refs[:0] }
@@ -192,4 +203,39 @@ func (m *merge) before(i, j int) bool {
 		return less(a.entry.kh, b.entry.kh)
 	}
 	return a.number < b.number
+}
+
+// runBytes bounds a run of the log, so that sorting it and writing it in order
+// stay within the processor's cache.
+const runBytes = 2 << 20
+
+// extent is where a run lies in the log.
+type extent struct{ from, to int64 }
+
+// runFinder finds the runs of a log that is read from its beginning.
+type runFinder struct {
+	begins []int64
+	last   gapless.Hash128
+	torn   bool // the order breaks within a frame
+}
+
+func (f *runFinder) see(r *logReader) {
+	if len(f.begins) == 0 || less(r.entry.kh, f.last) {
+		f.torn = f.torn || !r.first
+		f.begins = append(f.begins, r.begins)
+	}
+	f.last = r.entry.kh
+}
+
+// found returns the runs up to end; none if the log was not written in runs.
+func (f *runFinder) found(end int64) []extent {
+	if f.torn {
+		return nil
+	}
+	runs := make([]extent, len(f.begins))
+	for i := len(runs) - 1; i >= 0; i-- {
+		runs[i] = extent{f.begins[i], end}
+		end = f.begins[i]
+	}
+	return runs
 }

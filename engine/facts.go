@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/plan"
@@ -52,9 +51,13 @@ func (e *Engine) survey(ctx context.Context, session gapless.Session, full bool)
 		return nil, fmt.Errorf("read state: %w", err)
 	}
 	byID := make(map[string]state.Partition, len(known))
+	listed := make(map[string]bool, len(partitions))
+	for _, p := range partitions {
+		listed[p.ID] = true
+	}
 	for _, k := range known {
 		byID[k.ID] = k
-		if !slices.ContainsFunc(partitions, func(p gapless.Partition) bool { return p.ID == k.ID }) {
+		if !listed[k.ID] {
 			s.vanished = append(s.vanished, k.ID)
 		}
 	}
@@ -234,7 +237,7 @@ func (e *Engine) planWith(ctx context.Context, session gapless.Session, o PlanOp
 }
 
 func (e *Engine) decide(s *survey) plan.Plan {
-	p := plan.Plan{Connector: e.Connector, Created: e.Now().UTC()}
+	p := plan.Plan{Connector: e.Connector, Created: e.Now().UTC(), Decisions: make([]plan.Decision, 0, len(s.partitions))}
 	for i := range s.partitions {
 		p.Decisions = append(p.Decisions, plan.Decide(s.partitions[i].facts))
 	}

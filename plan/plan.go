@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -65,6 +66,7 @@ func (p *Plan) Seal() {
 		Decisions []decision
 		Deletes   []deletes
 	}{Connector: p.Connector}
+	content.Decisions = slices.Grow(content.Decisions, len(p.Decisions))
 	for _, d := range p.Decisions {
 		content.Decisions = append(content.Decisions, decision{d.Partition, d.Rule, d.Mode, d.Keys, d.Sweep, d.Repair})
 	}

@@ -25,7 +25,9 @@ type Commit struct {
 	Batch *gapless.Batch
 	// Whole says that one row that is rejected refuses all: [ErrRefused].
 	Whole bool
-	// Checkpoints are set behind the changes.
+	// ClearCheckpoints removes all checkpoints of the connector.
+	ClearCheckpoints bool
+	// Checkpoints are set behind all that.
 	Checkpoints []gapless.Checkpoint
 }
 
@@ -39,7 +41,7 @@ type Condition struct {
 }
 
 func (c *Commit) empty() bool {
-	return len(c.Batch.Rows) == 0 && len(c.Checkpoints) == 0 && len(c.If) == 0
+	return len(c.Batch.Rows) == 0 && len(c.Checkpoints) == 0 && len(c.If) == 0 && !c.ClearCheckpoints
 }
 
 // holds returns [ErrConflict] unless all conditions do.

@@ -45,6 +45,9 @@ func (h *Hub) Changes(ctx context.Context, connector string, after uint64, fn fu
 	if c == nil {
 		return after, feedBounds{}.reaches(after)
 	}
+	if quiet, err := h.quietSince(v, c, after); err != nil || quiet {
+		return after, h.store.classifyRead(err)
+	}
 	through = after
 	err = h.readFeed(ctx, v, c, after, func(e feedEntry) error {
 		change := FeedChange{Serial: e.serial, Op: e.op, Key: e.key}
@@ -58,6 +61,13 @@ func (h *Hub) Changes(ctx context.Context, connector string, after uint64, fn fu
 		return nil
 	})
 	return through, h.store.classifyRead(err)
+}
+
+// quietSince reports whether after is a serial that the view has, behind the
+// last change of c: other connectors' serials, and those of checkpoints.
+func (h *Hub) quietSince(v *view, c *connector, after uint64) (bool, error) {
+	ends, err := feedEnds(v, c)
+	return err == nil && ends.last < after && after <= v.serial && h.known(after) == nil, err
 }
 
 // feedBounds is where the feed of one connector begins and ends.

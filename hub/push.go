@@ -63,6 +63,9 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 	if err := s.holds(c.If); err != nil {
 		return gapless.Receipt{}, err
 	}
+	if len(c.Batch.Rows) == 0 {
+		return s.fill(func(b *pebble.Batch) error { return s.moveCheckpoints(b, c) })
+	}
 	h := s.hub
 	w, err := h.newWriter(s.connector, c.Batch, parts)
 	if err != nil {
@@ -76,7 +79,7 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 	if c.Whole && len(w.rejected) > 0 {
 		return gapless.Receipt{Rejected: w.rejected}, errors.Join(ErrRefused, w.out.Close())
 	}
-	if err := errors.Join(w.feed(), s.putCheckpoints(w.out, c.Checkpoints)); err != nil {
+	if err := errors.Join(w.feed(), s.moveCheckpoints(w.out, c)); err != nil {
 		return gapless.Receipt{}, err
 	}
 	if err := w.commit(); err != nil {

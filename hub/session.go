@@ -200,12 +200,11 @@ func (s *Session) PushCheckpoints(_ context.Context, list []gapless.Checkpoint) 
 // ClearCheckpoints removes all checkpoints of the connector, in order with
 // what has been pushed. Records stay.
 func (s *Session) ClearCheckpoints(_ context.Context) (gapless.Receipt, error) {
-	prefix := idKey(spaceCheckpoint, s.connector.id, "")
-	return s.write(func(b *pebble.Batch) error { return b.DeleteRange(prefix, prefixEnd(prefix), nil) })
+	return s.write(s.clearCheckpoints)
 }
 
-// write commits what fill puts into a batch, unsynced.
-func (s *Session) write(fill func(b *pebble.Batch) error) (gapless.Receipt, error) {
+// write is fill for those who do not hold the hub's mu.
+func (s *Session) write(into func(b *pebble.Batch) error) (gapless.Receipt, error) {
 	h := s.hub
 	if err := h.begin(); err != nil {
 		return gapless.Receipt{}, err
@@ -216,15 +215,39 @@ func (s *Session) write(fill func(b *pebble.Batch) error) (gapless.Receipt, erro
 	if err := s.checkWrite(); err != nil {
 		return gapless.Receipt{}, err
 	}
+	return s.fill(into)
+}
+
+// fill commits what a function puts into a batch, unsynced.
+func (s *Session) fill(into func(b *pebble.Batch) error) (gapless.Receipt, error) {
+	h := s.hub
 	b := h.store.db.NewBatch()
-	if err := fill(b); err != nil {
+	if err := into(b); err != nil {
 		return gapless.Receipt{}, err
+	}
+	if b.Empty() {
+		return gapless.Receipt{Serial: h.serials.last}, b.Close()
 	}
 	if err := h.store.commit(b, pebble.NoSync); err != nil {
 		return gapless.Receipt{}, err
 	}
 	h.buffer.unsynced = true
 	return gapless.Receipt{Serial: h.serials.last}, nil
+}
+
+// moveCheckpoints puts into b what c does to checkpoints.
+func (s *Session) moveCheckpoints(b *pebble.Batch, c *Commit) error {
+	if c.ClearCheckpoints {
+		if err := s.clearCheckpoints(b); err != nil {
+			return err
+		}
+	}
+	return s.putCheckpoints(b, c.Checkpoints)
+}
+
+func (s *Session) clearCheckpoints(b *pebble.Batch) error {
+	prefix := idKey(spaceCheckpoint, s.connector.id, "")
+	return b.DeleteRange(prefix, prefixEnd(prefix), nil)
 }
 
 func (s *Session) putCheckpoints(b *pebble.Batch, list []gapless.Checkpoint) error {

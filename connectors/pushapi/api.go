@@ -15,7 +15,8 @@ import (
 // calls, and a checkpoint has its place in that order.
 //
 // Implementations are safe for concurrent use. Errors match the sentinels of
-// this package by [errors.Is], and [*Error] by [errors.As].
+// this package by [errors.Is], and [*Error] by [errors.As]; if a context ended,
+// its cause is what they match instead.
 type PushAPI interface {
 	Connection
 	DocumentWriter

@@ -1,7 +1,10 @@
 package pushapi
 
 import (
+	"bufio"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -62,7 +65,7 @@ func (f *formWriter) document(id string, d *Document) {
 		for _, v := range p.Directives {
 			f.field(Field{Kind: FieldPartDirective, Doc: id, Part: p.name(), Name: v.Name}, v.Value)
 		}
-		f.content(id, p)
+		f.content(id, d.URI, p)
 	}
 }
 
@@ -72,22 +75,21 @@ func (f *formWriter) field(name Field, value string) {
 	f.text("\r\n")
 }
 
-func (f *formWriter) content(id string, p *Part) {
+func (f *formWriter) content(id, uri string, p *Part) {
 	f.header(Field{Kind: FieldPartBytes, Doc: id, Part: p.name()}, "Content-Type: application/octet-stream\r\n")
 	if !f.open {
 		f.written += p.Size
 	} else if f.err == nil {
-		if err := f.stream(p); err != nil {
-			f.err = fmt.Errorf("part %q: %w", p.name(), err)
-		}
+		f.err = f.stream(uri, p)
 	}
 	f.text("\r\n")
 }
 
-func (f *formWriter) stream(p *Part) error {
+func (f *formWriter) stream(uri string, p *Part) error {
+	broken := func(err error) error { return &partError{uri: uri, part: p.name(), err: err} }
 	content, err := p.Open(f.ctx)
 	if err != nil {
-		return &partError{err}
+		return broken(err)
 	}
 	source := &sourceReader{r: content}
 	n, err := io.Copy(f.w, source)
@@ -97,20 +99,23 @@ func (f *formWriter) stream(p *Part) error {
 	}
 	switch {
 	case source.err != nil:
-		return &partError{source.err}
+		return broken(source.err)
 	case err != nil:
 		return err
 	case p.Size >= 0 && n != p.Size:
-		return &partError{fmt.Errorf("%d bytes were announced and %d came", p.Size, n)}
+		return broken(fmt.Errorf("%d bytes were announced and %d came", p.Size, n))
 	}
 	return nil
 }
 
 // partError marks what a part's content failed with, as opposed to the
 // connection.
-type partError struct{ err error }
+type partError struct {
+	uri, part string
+	err       error
+}
 
-func (e *partError) Error() string { return e.err.Error() }
+func (e *partError) Error() string { return fmt.Sprintf("part %q: %v", e.part, e.err) }
 func (e *partError) Unwrap() error { return e.err }
 
 // sourceReader tells errors of the content from those of where it is written.
@@ -161,6 +166,16 @@ func (f *formWriter) bytes(p []byte) {
 	n, err := f.w.Write(p)
 	f.written, f.err = f.written+int64(n), err
 }
+
+// newBoundary returns a boundary that no content holds.
+func newBoundary() (string, error) {
+	var random [24]byte
+	_, err := rand.Read(random[:])
+	return "gapless-" + hex.EncodeToString(random[:]), err
+}
+
+// newBodyBuffer keeps the connection from being written to field by field.
+func newBodyBuffer(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 64<<10) }
 
 // contentType returns the content type of a multipart body.
 func contentType(boundary string) string {

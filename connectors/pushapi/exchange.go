@@ -1,0 +1,336 @@
+package pushapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// call is one command as it is sent, any number of times.
+type call struct {
+	command Command
+	query   url.Values
+	header  http.Header
+	// form is sent in an url-encoded body instead of the URL if the server
+	// takes that.
+	form url.Values
+	// docs are sent in a multipart body.
+	docs []Document
+	// once forbids to send it again: the effect of a lost reply is not known.
+	once bool
+}
+
+// reply is what came back with a status of success. Its body ends with an
+// error if it was torn or if the server fell silent.
+type reply struct {
+	*http.Response
+	body io.Reader
+	end  func()
+}
+
+// close releases the connection.
+func (r *reply) close() {
+	_ = r.Response.Body.Close() // what was read is judged already
+	r.end()
+}
+
+// text reads a small body.
+func (r *reply) text() (string, error) {
+	body, err := io.ReadAll(io.LimitReader(r.body, maxLineBytes+1))
+	if err == nil && len(body) > maxLineBytes {
+		err = fmt.Errorf("the reply has more than %d bytes", maxLineBytes)
+	}
+	return string(body), err
+}
+
+// framed reports whether a torn body can be told from a complete one.
+func (r *reply) framed() bool {
+	return r.ContentLength >= 0 || slices.Contains(r.TransferEncoding, "chunked") || r.ProtoMajor >= 2 || r.Uncompressed
+}
+
+// send carries a call out, again and again if that is harmless and promises
+// something. The caller closes the reply.
+func (c *HTTPPushAPI) send(ctx context.Context, call *call) (*reply, error) {
+	var failure error
+	for attempt := 0; ; attempt++ {
+		r, wait, err := c.try(ctx, call)
+		if attempt > 0 && errors.Is(err, errReadOnce) {
+			return nil, failure
+		}
+		if err == nil {
+			return r, nil
+		}
+		failure = err
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%s: %w", call.command, context.Cause(ctx))
+		}
+		if call.once || attempt >= c.opts.Retries || !errors.Is(err, ErrServerUnavailable) && !transient(err) {
+			return nil, c.diagnose(ctx, call, failure)
+		}
+		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
+			return nil, failure
+		}
+	}
+}
+
+// transient reports whether the server said no without a reason of its own.
+func transient(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Type == TypeUnknown && e.Status >= http.StatusInternalServerError &&
+		e.Status != http.StatusNotImplemented && e.Status != http.StatusHTTPVersionNotSupported
+}
+
+// backoff returns a random wait that may grow to five seconds.
+func backoff(attempt int) time.Duration {
+	limit := min(200*time.Millisecond<<min(attempt, 10), 5*time.Second)
+	return limit/2 + rand.N(limit/2)
+}
+
+// diagnose tells a session mismatch from other refusals, whatever the server
+// calls it.
+func (c *HTTPPushAPI) diagnose(ctx context.Context, call *call, err error) error {
+	e, ok := errors.AsType[*Error](err)
+	sent := c.Session()
+	if !ok || sent == "" || call.command == CommandSession || e.Status != http.StatusBadRequest || e.Type != TypeInvalidParameter && !errors.Is(e, ErrUnknownError) {
+		return err
+	}
+	now, asked := c.currentSession(ctx)
+	if asked != nil || now == sent {
+		return err
+	}
+	mismatch := *e
+	mismatch.Type, mismatch.Short = TypeSessionMismatch, ErrSessionMismatch.Error()
+	return &mismatch
+}
+
+// try sends a call once. wait is what the server asks for before the next
+// time.
+func (c *HTTPPushAPI) try(ctx context.Context, call *call) (r *reply, wait time.Duration, err error) {
+	ctx, watch := newWatchdog(ctx, c.opts.Timeout)
+	request, body, err := c.request(ctx, call, watch)
+	if err != nil {
+		watch.end()
+		return nil, 0, c.fail(call, err)
+	}
+	watch.start()
+	response, err := c.http.Do(request)
+	watch.stop()
+	if err != nil {
+		cause := body.finish()
+		if part, ok := errors.AsType[*partError](cause); ok {
+			err = part
+		} else if watched := context.Cause(ctx); watched != nil {
+			err = watched
+		}
+		watch.end()
+		return nil, 0, c.fail(call, err)
+	}
+	r = &reply{Response: response, body: watch.reader(response.Body), end: func() {
+		_ = body.finish() // the server has answered: what it did not read does not matter
+		watch.end()
+	}}
+	if response.StatusCode/100 == 2 {
+		return r, 0, nil
+	}
+	defer r.close()
+	return nil, waitAsked(response.Header), c.refusal(call, r)
+}
+
+// fail classifies what came instead of a reply.
+func (c *HTTPPushAPI) fail(call *call, err error) error {
+	if part, ok := errors.AsType[*partError](err); ok {
+		return &Error{Type: TypeInvalidParameter, Short: "content not readable", Message: "read its content: " + part.Error(), Command: call.command, URI: part.uri, Err: part.err}
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		located := *e
+		located.Command = call.command
+		return &located
+	}
+	var place *url.Error
+	if errors.As(err, &place) {
+		err = place.Err // the address would repeat the parameters
+	}
+	return &Error{Type: TypeUnavailable, Short: ErrServerUnavailable.Error(), Message: fmt.Sprintf("%s: %s", c.base.Host, err), Command: call.command, Err: err}
+}
+
+// refusal reads a reply that is no success.
+func (c *HTTPPushAPI) refusal(call *call, r *reply) error {
+	e := ReadError(r.body)
+	e.Status, e.Command = r.StatusCode, call.command
+	if named := r.Header.Get(HeaderErrorType); named != "" {
+		e.Type = ErrorType(clip(named))
+	}
+	if e.Type == "" || e.Type == TypeUnknown {
+		e.Type = typeOfStatus(r.StatusCode)
+	}
+	if e.Message == "" {
+		e.Message = fmt.Sprintf("%s answered %d %s", c.base.Host, r.StatusCode, http.StatusText(r.StatusCode))
+	}
+	return e
+}
+
+// typeOfStatus says what a status means if the body does not.
+func typeOfStatus(status int) ErrorType {
+	switch status {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed:
+		return TypeInvalidParameter
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+		return TypeUnauthorized
+	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
+		return TypeTooLarge
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return TypeUnavailable
+	}
+	return TypeUnknown
+}
+
+// waitAsked reads how long the server wants to be left alone, at most a
+// minute.
+func waitAsked(h http.Header) time.Duration {
+	seconds, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return time.Duration(min(seconds, 60)) * time.Second
+}
+
+// request builds the request of one attempt.
+func (c *HTTPPushAPI) request(ctx context.Context, call *call, watch *watchdog) (*http.Request, *requestBody, error) {
+	method := call.command.Method(c.opts.Dialect)
+	target := *c.base
+	target.Path = call.command.Path(c.connector, c.opts.Dialect)
+	query := url.Values{}
+	for name, values := range call.query {
+		query[name] = values
+	}
+	if id := c.Session(); id != "" && call.command != CommandSession && call.command != CommandCapabilities {
+		query.Set(ParamSession, string(id))
+	}
+	body := &requestBody{}
+	var content io.Reader
+	length, media := int64(0), ""
+	switch {
+	case len(call.form) > 0:
+		text := call.form.Encode()
+		method, media = http.MethodPost, "application/x-www-form-urlencoded"
+		content, length = strings.NewReader(text), int64(len(text))
+	case call.docs != nil:
+		boundary, err := c.opts.boundary()
+		if err != nil {
+			return nil, nil, err
+		}
+		media, length = contentType(boundary), bodySize(boundary, call.docs)
+		content = body.stream(ctx, boundary, call.docs)
+	}
+	target.RawQuery = query.Encode()
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, body.finish())
+	}
+	if content != nil {
+		request.Body, request.ContentLength = io.NopCloser(watch.feeder(content)), length
+		request.Header.Set("Content-Type", media)
+	}
+	for name, values := range call.header {
+		request.Header[name] = values
+	}
+	request.Header.Set(HeaderConnectorType, c.connectorType)
+	request.Header.Set("User-Agent", "gapless-pushapi")
+	if c.login != "" {
+		request.SetBasicAuth(c.login, c.password)
+	}
+	return request, body, nil
+}
+
+// requestBody writes documents on a goroutine of its own while the connection
+// reads them.
+type requestBody struct {
+	read *io.PipeReader
+	done chan error
+}
+
+func (b *requestBody) stream(ctx context.Context, boundary string, docs []Document) io.Reader {
+	read, write := io.Pipe()
+	b.read, b.done = read, make(chan error, 1)
+	go func() {
+		buffered := newBodyBuffer(write)
+		err := WriteDocuments(ctx, buffered, boundary, docs)
+		if err == nil {
+			err = buffered.Flush()
+		}
+		_ = write.CloseWithError(err) // never fails
+		b.done <- err
+	}()
+	return read
+}
+
+// finish ends the goroutine and returns why it ended; the same thing every
+// time.
+func (b *requestBody) finish() error {
+	if b == nil || b.read == nil {
+		return nil
+	}
+	_ = b.read.Close() // never fails
+	err := <-b.done
+	b.done <- err
+	return err
+}
+
+// watchdog ends a request in which the server is silent for too long. The time
+// that this side takes to produce or to consume does not count.
+type watchdog struct {
+	ctx    context.Context //nolint:containedctx // a watchdog lives for one request
+	limit  time.Duration
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func newWatchdog(ctx context.Context, limit time.Duration) (context.Context, *watchdog) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watchdog{ctx: ctx, limit: limit, cancel: cancel}
+	w.timer = time.AfterFunc(limit, func() { cancel(fmt.Errorf("nothing came for %s: %w", limit, context.DeadlineExceeded)) })
+	w.timer.Stop()
+	return ctx, w
+}
+
+func (w *watchdog) start() { w.timer.Reset(w.limit) }
+func (w *watchdog) stop()  { w.timer.Stop() }
+
+func (w *watchdog) end() {
+	w.timer.Stop()
+	w.cancel(nil)
+}
+
+// reader watches a reply's body: the server has to deliver.
+func (w *watchdog) reader(r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		w.start()
+		n, err := r.Read(p)
+		w.stop()
+		if cause := context.Cause(w.ctx); err != nil && err != io.EOF && cause != nil { // a wrapped io.EOF is not the end
+			err = cause
+		}
+		return n, err
+	})
+}
+
+// feeder watches a request's body: the server has to take it.
+func (w *watchdog) feeder(r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		w.stop()
+		defer w.start()
+		return r.Read(p)
+	})
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -24,6 +24,8 @@ type Config struct {
 	// may not exist yet.
 	State string
 	Hub   Hub
+	// PushAPI is a server of documents that gapless serve starts.
+	PushAPI PushAPI
 	// Connectors in the order of the file; names are unique.
 	Connectors []Connector
 }
@@ -34,6 +36,18 @@ const ReconcileNever time.Duration = -1
 // Hub configures the embedded destination.
 type Hub struct {
 	Search bool `option:"search" default:"true" help:"Keep a full-text index of what is synced."`
+}
+
+// PushAPI configures the server of the Push API: what its clients push lands in
+// the hub, each connector of theirs by its own name.
+type PushAPI struct {
+	Listen     string            `option:"listen" help:"Address to serve it at, HOST:PORT. Without one it is not served." example:"127.0.0.1:10002"`
+	Connectors []string          `option:"connectors" help:"Names that clients may push to. Without any, all names."`
+	Users      map[string]string `option:"users" help:"Hash of each user's password, as gapless hash-password prints it; bcrypt and argon2id are understood as well. Without users everybody is let in, which is refused beyond loopback."`
+	TLSCert    string            `option:"tls_cert" help:"File with the server's certificate, PEM, and those that sign it." example:"./server.crt"`
+	TLSKey     string            `option:"tls_key" help:"File with the certificate's key, PEM." example:"./server.key"`
+	MaxPart    gapless.ByteSize  `option:"max_part" default:"64MiB" help:"Largest part of a document."`
+	MaxBody    gapless.ByteSize  `option:"max_body" default:"4GiB" help:"Largest request."`
 }
 
 // Connector is one configured route from a source to a destination.

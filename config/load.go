@@ -98,7 +98,7 @@ func placeIn(text string, offset int) place {
 
 // The keys there are outside of a connector's own options.
 var (
-	topKeys       = []string{"state", "hub", "connectors"}
+	topKeys       = []string{"state", "hub", "pushapi", "connectors"}
 	connectorKeys = []string{"from", "to", "filter", "map", "rename", "keep", "drop", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
 )
 
@@ -119,8 +119,11 @@ func (l *loader) top(n *node) {
 		l.config.State = filepath.Join(l.dir, g.State)
 	}
 	l.settings(n, "hub", &l.config.Hub)
+	l.settings(n, "pushapi", &l.config.PushAPI)
+	_, serves := n.get("pushapi")
 	connectors, found := n.get("connectors")
 	switch {
+	case !found && serves:
 	case !found:
 		l.add(n.place, gapless.CodeMissingOption, "no connectors are configured", "add connectors: with a name, from: and to:")
 	case connectors.value.shape == absent || connectors.value.shape == block && len(connectors.value.entries) == 0:

@@ -27,6 +27,7 @@ func Sample(connectors []gapless.Connector) string {
 	w.options("", gapless.DescribeOptions(new(general)))
 	w.line("# hub:")
 	w.options("#   ", gapless.DescribeOptions(new(Hub)))
+	w.comment("", "A block pushapi: with listen: serves documents to clients of the Push API.")
 	w.line("")
 	w.line("connectors:")
 	source, destination := choose(connectors, from, "files"), choose(connectors, to, "hub")

@@ -52,7 +52,7 @@ func (c *HTTPPushAPI) sendDocuments(ctx context.Context, command Command, docs [
 		return err
 	}
 	return eachChunk(docs, c.opts.BatchDocuments, c.opts.BatchBytes, documentSize, func(chunk []Document) error {
-		return c.run(ctx, &call{command: command, docs: chunk})
+		return c.run(ctx, &call{command: command, docs: chunk, once: readOnce(chunk)})
 	})
 }
 

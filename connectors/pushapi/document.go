@@ -64,9 +64,11 @@ type Part struct {
 	Directives []Directive
 	// Size in bytes, or -1 if it is not known.
 	Size int64
-	// Open returns the content from its start; the caller closes. A request
-	// is sent again only if every part of it can be opened again.
+	// Open returns the content from its start; the caller closes.
 	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Once says that Open works just once: a request with the part is never
+	// repeated.
+	Once bool
 }
 
 // AddMeta appends values to a meta.
@@ -113,7 +115,7 @@ var errReadOnce = errors.New("the part can be read only once and was read before
 func ReaderPart(name string, r io.Reader, size int64, directives ...Directive) Part {
 	used := new(atomic.Bool)
 	return Part{
-		Name: name, Directives: directives, Size: size,
+		Name: name, Directives: directives, Size: size, Once: true,
 		Open: func(context.Context) (io.ReadCloser, error) {
 			if used.Swap(true) {
 				return nil, errReadOnce
@@ -121,6 +123,13 @@ func ReaderPart(name string, r io.Reader, size int64, directives ...Directive) P
 			return io.NopCloser(r), nil
 		},
 	}
+}
+
+// readOnce reports whether a part of docs can be read only once.
+func readOnce(docs []Document) bool {
+	return slices.ContainsFunc(docs, func(d Document) bool {
+		return slices.ContainsFunc(d.Parts, func(p Part) bool { return p.Once })
+	})
 }
 
 // name returns the part's name on the wire.

@@ -59,24 +59,19 @@ func (r *reply) framed() bool {
 // send carries a call out, again and again if that is harmless and promises
 // something. The caller closes the reply.
 func (c *HTTPPushAPI) send(ctx context.Context, call *call) (*reply, error) {
-	var failure error
 	for attempt := 0; ; attempt++ {
 		r, wait, err := c.try(ctx, call)
-		if attempt > 0 && errors.Is(err, errReadOnce) {
-			return nil, failure
-		}
 		if err == nil {
 			return r, nil
 		}
-		failure = err
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %w", call.command, context.Cause(ctx))
 		}
 		if call.once || attempt >= c.opts.Retries || !errors.Is(err, ErrServerUnavailable) && !transient(err) {
-			return nil, c.diagnose(ctx, call, failure)
+			return nil, c.diagnose(ctx, call, err)
 		}
-		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
-			return nil, failure
+		if c.opts.sleep(ctx, max(wait, backoff(attempt))) != nil {
+			return nil, err
 		}
 	}
 }

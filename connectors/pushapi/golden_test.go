@@ -287,3 +287,5 @@ func collect[T any](sequence iter.Seq2[T, error]) ([]T, error) {
 	}
 	return list, nil
 }
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }

@@ -45,7 +45,7 @@ fuzz: ## Run every fuzz target for FUZZTIME, 10s unless told otherwise
 	FUZZTIME=$(FUZZTIME) JOBS=$(JOBS) .ci/fuzz
 
 bench: ## Measure rates, CPU and memory against a bare loop
-	$(GO) run ./internal/bench
+	$(GO) run ./internal/bench -check -o bench.md
 
 cover: ## Show how much of each package its tests reach
 	$(GO) test -p $(JOBS) -short -coverprofile=coverage.out ./...

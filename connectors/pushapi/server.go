@@ -70,22 +70,28 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, gapless.Misconfigured(err)
 	}
-	s := &Server{
-		store: o.Store, names: slices.Clone(o.Connectors), auth: auth, log: o.Logger, limits: o.Limits,
-		body: cmp.Or(o.BodyBytes, 4<<30), stall: cmp.Or(o.Stall, time.Minute), slots: make(chan struct{}, cmp.Or(o.Requests, 256)),
-	}
-	def := DefaultLimits()
-	s.limits.Documents = cmp.Or(s.limits.Documents, def.Documents)
-	s.limits.Fields = cmp.Or(s.limits.Fields, def.Fields)
-	s.limits.TextBytes = cmp.Or(s.limits.TextBytes, def.TextBytes)
-	s.limits.PartBytes = cmp.Or(s.limits.PartBytes, def.PartBytes)
-	if min(s.limits.Documents, s.limits.Fields, cap(s.slots)) < 0 || min(s.limits.TextBytes, s.limits.PartBytes, s.body) < 0 {
+	o.setDefaults()
+	if min(o.Limits.Documents, o.Limits.Fields, o.Requests) < 0 || min(o.Limits.TextBytes, o.Limits.PartBytes, o.BodyBytes) < 0 {
 		return nil, gapless.Misconfigured(errors.New("a limit of the Push API server is negative"))
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+	return &Server{
+		store: o.Store, limits: o.Limits, body: o.BodyBytes, stall: o.Stall, names: slices.Clone(o.Connectors),
+		auth: auth, slots: make(chan struct{}, o.Requests), log: o.Logger,
+	}, nil
+}
+
+func (o *ServerOptions) setDefaults() {
+	limits := DefaultLimits()
+	o.Limits.Documents = cmp.Or(o.Limits.Documents, limits.Documents)
+	o.Limits.Fields = cmp.Or(o.Limits.Fields, limits.Fields)
+	o.Limits.TextBytes = cmp.Or(o.Limits.TextBytes, limits.TextBytes)
+	o.Limits.PartBytes = cmp.Or(o.Limits.PartBytes, limits.PartBytes)
+	o.BodyBytes = cmp.Or(o.BodyBytes, 4<<30)
+	o.Requests = cmp.Or(o.Requests, 256)
+	o.Stall = cmp.Or(o.Stall, time.Minute)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return s, nil
 }
 
 // ServeHTTP implements [http.Handler]. A reply that cannot be completed ends
@@ -277,8 +283,10 @@ func (s *Server) documentsSearchable(c *exchange) error {
 // asError returns err as the error that is sent, and whether it is the
 // store's own and should be logged.
 func asError(err error) (e *Error, internal bool) {
-	if errors.As(err, &e) && e.Type != TypeUnknown {
-		return e, false
+	for cause := err; errors.As(cause, &e); cause = e.Err {
+		if e.Type != TypeUnknown {
+			return e, false
+		}
 	}
 	switch {
 	case errors.Is(err, gapless.ErrFenced):

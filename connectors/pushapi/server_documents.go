@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gapless-sync/gapless"
@@ -43,7 +44,11 @@ func (c *exchange) putDocuments(op gapless.Op) (err error) {
 	}
 	in.Batch = &gapless.Batch{Origin: "push api"}
 	for i := range form.Documents {
-		if err := appendDocument(in.Batch, op, &form.Documents[i]); err != nil {
+		d := &form.Documents[i]
+		if op == gapless.OpPatch { // index fields to refresh: this server refreshes all
+			d.Directives = slices.DeleteFunc(d.Directives, func(v Directive) bool { return v.Name == DirectiveField })
+		}
+		if err := appendDocument(in.Batch, op, d); err != nil {
 			return err
 		}
 	}
@@ -74,11 +79,10 @@ func (c *exchange) answerDocuments(in intent, receipt gapless.Receipt, err error
 
 // refusal says why the store refused a document.
 func refusal(r gapless.Rejection) *Error {
-	t, short := TypeInvalidParameter, "document refused"
+	e := Errorf(TypeInvalidParameter, "document refused", "%w", r.Err)
 	if errors.Is(r.Err, gapless.ErrNotFound) {
-		t, short = TypeUnknownDocument, "unknown document"
+		e = Errorf(TypeUnknownDocument, "unknown document", "%w", gapless.ErrNotFound)
 	}
-	e := Errorf(t, short, "%w", r.Err)
 	e.URI = r.Key
 	return e
 }

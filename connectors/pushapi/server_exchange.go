@@ -74,6 +74,7 @@ func (c *exchange) finish() {
 // fail answers with an error, or ends the connection if the reply has begun.
 func (c *exchange) fail(err error) {
 	e, internal := asError(err)
+	status := e.HTTPStatus()
 	if internal {
 		c.server.log.WarnContext(c.r.Context(), "push api request failed", "request", c.describe(), "error", err)
 	}
@@ -84,7 +85,7 @@ func (c *exchange) fail(err error) {
 	h.Del("Trailer")
 	h.Set("Content-Type", ContentTypeError)
 	h.Set(HeaderErrorType, string(e.Type))
-	switch e.Status {
+	switch status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Basic realm="Push API", charset="UTF-8"`)
 	case http.StatusServiceUnavailable:
@@ -95,7 +96,7 @@ func (c *exchange) fail(err error) {
 	}
 	body := AppendError(nil, e)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	c.w.WriteHeader(e.Status)
+	c.w.WriteHeader(status)
 	_, _ = c.w.Write(body) // the client is told, or is gone
 }
 
@@ -135,7 +136,10 @@ func (c *exchange) streamSummed(write func(w io.Writer) error, digest *Digest) e
 	if err := write(out); err != nil {
 		return err
 	}
-	c.began = true
+	if !c.began {
+		c.began = true
+		c.w.WriteHeader(http.StatusOK) // what is put into the header from now on is a trailer
+	}
 	return out.Flush()
 }
 

@@ -21,6 +21,8 @@ type undelivered struct {
 	open, settled map[string]bool
 	// unidentified counts records that the source could not even name.
 	unidentified int
+	// origins that this run has read, by their marks.
+	origins map[uint64]string
 }
 
 // rejectedBySource opens a dead letter for a record that the source could not

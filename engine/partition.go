@@ -52,7 +52,7 @@ type marked struct {
 type batchState struct {
 	mapped  gapless.Batch
 	hashes  []rowHash // of the rows being pushed
-	origin  string
+	origin  origin
 	created uint64 // rows whose keys are new
 	leaving uint64 // rows that the filter turned into deletes
 }

@@ -152,7 +152,7 @@ func (t *task) fetch(ctx context.Context, keys []string, out *gapless.Output) er
 func (t *task) process(ctx context.Context, b *gapless.Batch) error {
 	before := t.books.counts
 	bytes := int64(len(b.Buf))
-	t.origin = b.Origin
+	t.comesFrom(b.Origin)
 	t.identify(b)
 	for i := range b.Rejects {
 		if err := t.rejectedBySource(&b.Rejects[i]); err != nil {
@@ -279,7 +279,7 @@ func (t *task) compareRows(b *gapless.Batch) error {
 	rows, hashes := b.Rows[:0], t.hashes[:0]
 	for i, r := range b.Rows {
 		h := t.hashes[i]
-		verdict, err := t.compare.Add(b.Key(i), h.key, h.content.Lo, r.Line)
+		verdict, err := t.compare.Add(b.Key(i), h.key, h.content.Lo, t.origin.mark|r.Line)
 		if err != nil {
 			return fmt.Errorf("compare with fingerprints: %w", err)
 		}

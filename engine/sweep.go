@@ -35,7 +35,7 @@ func (t *task) endEnumeration() error {
 	}
 	err := t.compare.Repeated(func(key []byte, line uint64) error {
 		t.raise(state.DeadLetter{
-			Key: string(key), Origin: t.origin, Line: int(line), Stage: state.StageRead,
+			Key: string(key), Origin: t.origins[line&^lineMask], Line: int(line & lineMask), Stage: state.StageRead,
 			Reason: "the key stands more than once in the same enumeration; the last one was kept",
 		})
 		return nil
@@ -50,6 +50,34 @@ func (t *task) endEnumeration() error {
 	t.final = t.finalCheckpoint()
 	t.seen, err = t.base.prepare(t.compare, t.final)
 	return err
+}
+
+// A line in the log of fingerprints has a mark of the file that it counts in in
+// its upper bits, so that repeated keys can be traced to the right one.
+const (
+	lineBits = 40
+	lineMask = 1<<lineBits - 1
+)
+
+// origin is what the lines of a batch count in.
+type origin struct {
+	name string
+	mark uint64
+}
+
+// comesFrom notes what the lines of the next rows count in.
+func (t *task) comesFrom(name string) {
+	if name == t.origin.name && t.origins != nil {
+		return
+	}
+	t.origin = origin{name, proof.KeyHash([]byte(name)).Lo &^ lineMask}
+	if t.origins == nil {
+		t.origins = map[uint64]string{}
+		if t.decision.Mode != plan.ModeResume {
+			t.origin.mark = 0 // the only file, as a rule
+		}
+	}
+	t.origins[t.origin.mark] = name
 }
 
 // keepsTable reports whether the enumeration leaves fingerprints for the next

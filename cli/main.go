@@ -163,7 +163,7 @@ the outside system (50 unknown, 51 unreachable, 52 authentication, 53 forbidden,
 			root.AddCommand(c)
 		}
 	}
-	add("project", newInit(w), newValidate(w), newCheck(w), newConnectors(w), newSchema(w))
+	add("project", newInit(w), newValidate(w), newCheck(w), newConnectors(w), newSchema(w), newHashPassword(w))
 	add("sync", newPlan(w), newRun(w), newServe(w))
 	add("account", newStatus(w), newWhy(w), newProve(w), newDeadletters(w))
 	add("data", newSearch(w), newRecords(w))

@@ -86,7 +86,8 @@ func (s *Service) Start(ctx context.Context) error {
 }
 
 func (s *Service) start(ctx context.Context) error {
-	if _, err := s.Project.Hub(ctx); err != nil {
+	h, err := s.Project.Hub(ctx)
+	if err != nil {
 		return err
 	}
 	var config net.ListenConfig
@@ -110,7 +111,7 @@ func (s *Service) start(ctx context.Context) error {
 	inside.Handle("POST /exec", s.exec)
 	s.serve(ctx, open, &http.Server{Handler: onlyLocal(mux), WriteTimeout: time.Minute, IdleTimeout: time.Minute})
 	s.serve(ctx, local, &http.Server{Handler: inside})
-	return nil
+	return s.startPushAPI(ctx, h)
 }
 
 func closing(l net.Listener) func() error {

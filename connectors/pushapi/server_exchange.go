@@ -208,17 +208,19 @@ func (b *stallReader) Read(p []byte) (int, error) {
 // a kind that cannot be read is refused: its parameters might have said what
 // not to do.
 func (c *exchange) readParams() error {
-	form, err := c.readForm(func(io.Reader) (Part, error) { return Part{}, errNoDocuments })
+	form, err := c.readForm(func(io.Reader) (Part, error) { return Part{}, noDocuments() })
 	if err != nil {
 		return err
 	}
 	if len(form.Documents) > 0 {
-		return errNoDocuments
+		return noDocuments()
 	}
 	return nil
 }
 
-var errNoDocuments = Errorf(TypeInvalidParameter, "unexpected documents", "this command takes no documents")
+func noDocuments() error {
+	return Errorf(TypeInvalidParameter, "unexpected documents", "this command takes no documents")
+}
 
 // readForm reads the body and adds its parameters to those of the query.
 func (c *exchange) readForm(spool Spool) (form Form, err error) {

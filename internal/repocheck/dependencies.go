@@ -27,6 +27,7 @@ func Dependencies() []Dependency {
 		{"github.com/tidwall/gjson", []string{"mapping", "delta", "hub", "connectors/*", "internal/bench"}, "validates and reads fields of raw bytes without decoding them"},
 		{"github.com/vbauerster/mpb/v8", []string{"cli"}, "progress bars"},
 		{"github.com/zeebo/xxh3", []string{"proof", "delta", "hub", "connectors/*"}, "digests and fingerprints at memory speed; not cryptographic"},
+		{"golang.org/x/crypto", []string{"connectors/pushapi"}, "hashes of passwords: argon2id and bcrypt"},
 		{"golang.org/x/sync", []string{"engine", "service", "cli", "hub"}, "errgroup"},
 		{"modernc.org/sqlite", []string{"state/sqlite"}, "one file an operator can open, without cgo"},
 		{"github.com/google/go-cmp", nil, "readable differences"},

@@ -50,7 +50,7 @@ func Rooms() []Room {
 		{"internal/bench", 6, "`make bench`: rates and ratios against a bare loop in the same run", []string{below}},
 		{"internal/repocheck", 6, "the repository's own rules, as tests", []string{"catalog", "plan", root}},
 		{"cli", 5, "the command line as an importable package: commands, text and JSON output, exit codes", []string{below}},
-		{"service", 4, "the daemon: schedules, workers, listeners, metrics, orderly stop", []string{"service/web", "config", "engine", "state", "state/sqlite", "hub", floor1, root}},
+		{"service", 4, "the daemon: schedules, workers, listeners, metrics, orderly stop", []string{"service/web", "config", "engine", "connectors/pushapi", "state", "state/sqlite", "hub", floor1, root}},
 		{"service/web", 4, "status pages; knows HTML, decides nothing", []string{"state", "proof", "plan", root}},
 		{"catalog", 4, "the one list of built-in connectors, a plain value extended with `With(...)`", []string{"connectors/*", "hub", root}},
 		{"config", 3, "YAML to typed values, strict; every mistake with file, line, column, excerpt and fix", []string{"mapping", "resolve", "plan", root}},

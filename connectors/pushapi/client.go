@@ -351,7 +351,7 @@ func (c *HTTPPushAPI) unreadable(command Command, err error) error {
 
 // torn says that a reply broke off.
 func (c *HTTPPushAPI) torn(command Command, err error) error {
-	if err == io.EOF { // the end of the reply is not the end of a caller's input
+	if err == io.EOF { //nolint:errorlint // only a plain io.EOF could pass for the end of a caller's input
 		err = io.ErrUnexpectedEOF
 	}
 	return &Error{Type: TypeUnavailable, Short: "torn reply", Message: fmt.Sprintf("the reply of %s broke off: %s", c.base.Host, err), Command: command, Err: err}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -149,8 +150,7 @@ func (c *HTTPPushAPI) fail(call *call, err error) error {
 		located.Command = call.command
 		return &located
 	}
-	var place *url.Error
-	if errors.As(err, &place) {
+	if place, ok := errors.AsType[*url.Error](err); ok {
 		err = place.Err // the address would repeat the parameters
 	}
 	return &Error{Type: TypeUnavailable, Short: ErrServerUnavailable.Error(), Message: fmt.Sprintf("%s: %s", c.base.Host, err), Command: call.command, Err: err}
@@ -203,9 +203,7 @@ func (c *HTTPPushAPI) request(ctx context.Context, call *call, watch *watchdog) 
 	target := *c.base
 	target.Path = call.command.Path(c.connector, c.opts.Dialect)
 	query := url.Values{}
-	for name, values := range call.query {
-		query[name] = values
-	}
+	maps.Copy(query, call.query)
 	if id := c.Session(); id != "" && call.command != CommandSession && call.command != CommandCapabilities {
 		query.Set(ParamSession, string(id))
 	}
@@ -234,9 +232,7 @@ func (c *HTTPPushAPI) request(ctx context.Context, call *call, watch *watchdog) 
 		request.Body, request.ContentLength = io.NopCloser(watch.feeder(content)), length
 		request.Header.Set("Content-Type", media)
 	}
-	for name, values := range call.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, call.header)
 	request.Header.Set(HeaderConnectorType, c.connectorType)
 	request.Header.Set("User-Agent", "gapless-pushapi")
 	if c.login != "" {
@@ -310,7 +306,7 @@ func (w *watchdog) reader(r io.Reader) io.Reader {
 		w.start()
 		n, err := r.Read(p)
 		w.stop()
-		if cause := context.Cause(w.ctx); err != nil && err != io.EOF && cause != nil { // a wrapped io.EOF is not the end
+		if cause := context.Cause(w.ctx); err != nil && err != io.EOF && cause != nil { //nolint:errorlint // a wrapped io.EOF is not the end but a failure
 			err = cause
 		}
 		return n, err

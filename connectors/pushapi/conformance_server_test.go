@@ -1,0 +1,95 @@
+package pushapi_test
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/gapless-sync/gapless/connectors/pushapi"
+	"github.com/gapless-sync/gapless/hub"
+)
+
+// island is a server with a hub behind it that can be restarted in its place.
+type island struct {
+	mu     sync.RWMutex // held for reading by requests
+	dir    string
+	hub    *hub.Hub
+	server *pushapi.Server
+}
+
+func (i *island) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	i.server.ServeHTTP(w, r)
+}
+
+func (i *island) start(t *testing.T) {
+	t.Helper()
+	h, err := hub.Open(t.Context(), hub.Options{Dir: i.dir, Search: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: hubStore{h}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.hub, i.server = h, server
+}
+
+func (i *island) restart(t *testing.T) {
+	t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.hub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	i.start(t)
+}
+
+// newIsland returns an island and its address.
+func newIsland(t *testing.T) (*island, string, string) {
+	t.Helper()
+	i := &island{dir: t.TempDir()}
+	i.start(t)
+	server := httptest.NewUnstartedServer(i)
+	server.Config.DisableGeneralOptionsHandler = true
+	server.Start()
+	t.Cleanup(func() {
+		server.Close()
+		if err := i.hub.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i, host, port
+}
+
+func TestClientAndServerConform(t *testing.T) {
+	t.Parallel()
+	for name, dialect := range map[string]pushapi.Dialect{"standard": pushapi.DialectStandard, "legacy": pushapi.DialectLegacy} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conform(t, func(t *testing.T) world {
+				i, host, port := newIsland(t)
+				return world{
+					legacy:  dialect == pushapi.DialectLegacy,
+					restart: i.restart,
+					connect: func(t *testing.T, connector string) pushapi.PushAPI {
+						factory := pushapi.Factory{Options: pushapi.HTTPOptions{Dialect: dialect, Retries: -1}}
+						api, err := factory.NewHTTP(pushapi.PAPIV4, host, port, connector, "", "", "")
+						if err != nil {
+							t.Fatal(err)
+						}
+						t.Cleanup(func() { _ = api.Close(t.Context()) })
+						return api
+					},
+				}
+			})
+		})
+	}
+}

@@ -74,7 +74,7 @@ func (s *Server) enumerateEntries(c *exchange) (err error) {
 	if err != nil {
 		return err
 	}
-	after, err := c.cursor(mode)
+	after, err := c.cursor(folder, mode)
 	if err != nil {
 		return err
 	}
@@ -94,14 +94,14 @@ func (s *Server) enumerateEntries(c *exchange) (err error) {
 	})
 }
 
-// cursor returns behind which URI an enumeration begins. One that ends at a
-// slash is behind that folder, where folders are not entered.
-func (c *exchange) cursor(mode EnumerationMode) (string, error) {
+// cursor returns behind which URI an enumeration begins. Where folders are not
+// entered, a folder with a slash is behind all that is in it.
+func (c *exchange) cursor(folder string, mode EnumerationMode) (string, error) {
 	uri, set, err := c.optional(ParamCursor)
-	if err != nil || !set || uri == "" {
+	if err != nil || !set {
 		return "", err
 	}
-	if uri[len(uri)-1] == '/' && !mode.Recursive() {
+	if !mode.Recursive() && len(uri) > len(folder) && uri[len(uri)-1] == '/' {
 		uri += "\xff"
 	}
 	return uri, nil

@@ -78,6 +78,9 @@ func (c *exchange) intendCheckpoint(in *intent) error {
 
 // carryOut is commit for what needs no contents of parts.
 func (c *exchange) carryOut(in intent) (receipt gapless.Receipt, err error) {
+	if in.dry {
+		return c.rehearse(in)
+	}
 	write, err := c.corpus.Begin(c.r.Context())
 	if err != nil {
 		return receipt, err

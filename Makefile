@@ -55,7 +55,7 @@ docs: ## Rewrite the generated parts of the documents
 	$(GO) test ./internal/repocheck -update
 
 lint: $(LINT) ## Run the linter
-	$(LINT) run ./...
+	$(LINT) run --allow-parallel-runners ./...
 
 install-lint: $(LINT) ## Build the linter at the version of tools/go.mod, once
 

@@ -52,6 +52,13 @@ func (hs *history) synced() {
 	hs.states = hs.states[len(hs.states)-1:]
 }
 
+// used says that a serial has been given out.
+func (hs *history) used(serial uint64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.serial = serial
+}
+
 // script is a run of steps that touches every kind of write. It calls after
 // behind each step and returns the first error.
 func script(t *testing.T, h *Hub, hs *history, after func(step string)) error {
@@ -71,7 +78,7 @@ func script(t *testing.T, h *Hub, hs *history, after func(step string)) error {
 		})
 		var r gapless.Receipt
 		if r, err = s.Push(ctx, batch(changes...)); err == nil {
-			hs.serial = r.Serial
+			hs.used(r.Serial)
 			after("push " + key)
 		}
 	}

@@ -260,7 +260,7 @@ func TestPasswords(t *testing.T) {
 		{"much too long", "reader", strings.Repeat("x", 2000), 401},
 	}
 	for _, test := range tests {
-		r, err := http.NewRequestWithContext(t.Context(), "POST", f.url("wiki/add_documents"), strings.NewReader(multi("PAPI_0:uri", test.name)))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url("wiki/add_documents"), strings.NewReader(multi("PAPI_0:uri", test.name)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +271,9 @@ func TestPasswords(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := pushapi.ReadError(response.Body)
-		response.Body.Close()
+		if err := response.Body.Close(); err != nil {
+			t.Error(err)
+		}
 		if response.StatusCode != test.status {
 			t.Errorf("%s: %d %s", test.name, response.StatusCode, e.Message)
 		}
@@ -359,7 +361,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestEndlessParameters(t *testing.T) {
 	t.Parallel()
 	f := serve(t, openHub(t, t.TempDir(), false), pushapi.ServerOptions{BodyBytes: 8 << 20})
-	r, err := http.NewRequestWithContext(t.Context(), "POST", f.url("wiki/delete_documents"), io.NopCloser(&endless{}))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url("wiki/delete_documents"), io.NopCloser(&endless{}))
 	if err != nil {
 		t.Fatal(err)
 	}

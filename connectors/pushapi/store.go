@@ -94,7 +94,8 @@ type Expectation struct {
 	Value string
 }
 
-// ErrRowRefused: a row of a commit cannot be applied, and with it none.
+// ErrRowRefused means that a row of a commit cannot be applied, and with it
+// none.
 var ErrRowRefused = errors.New("a document was refused")
 
 // StoreSnapshot is a corpus at one moment.

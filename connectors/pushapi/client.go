@@ -214,11 +214,19 @@ func (c *HTTPPushAPI) StopPushSession(context.Context) error {
 	return nil
 }
 
+// maxAddressValue is how many bytes of values stand in an address if there is a
+// choice: some servers and most proxies take no more than 8 KiB of it.
+const maxAddressValue = 2048
+
 // SetCheckpoint implements [CheckpointStore].
 func (c *HTTPPushAPI) SetCheckpoint(ctx context.Context, value string, opts CheckpointOptions) (uint64, error) {
-	text, _, err := c.ask(ctx, &call{command: CommandSetCheckpoint, query: url.Values{
+	request := &call{command: CommandSetCheckpoint, query: url.Values{
 		ParamCheckpoint: {value}, ParamName: {opts.Name}, ParamSync: {strconv.FormatBool(opts.Sync)},
-	}})
+	}}
+	if len(value)+len(opts.Name) > maxAddressValue && c.has(ctx, CapabilityForm) {
+		request.query, request.form = nil, request.query
+	}
+	text, _, err := c.ask(ctx, request)
 	if err != nil {
 		return 0, err
 	}

@@ -117,7 +117,7 @@ func (c *HTTPPushAPI) try(ctx context.Context, call *call) (r *reply, wait time.
 		return nil, 0, c.fail(call, err)
 	}
 	watch.start()
-	response, err := c.http.Do(request)
+	response, err := c.http.Do(request) //nolint:bodyclose // reply.close closes it
 	watch.stop()
 	if err != nil {
 		cause := body.finish()

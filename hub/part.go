@@ -177,7 +177,7 @@ func (st *stage) keep(key, value []byte) error {
 		st.spilled = true
 	}
 	full := st.chunks
-	st.chunks = st.hub.store.db.NewBatch()
+	st.chunks = st.hub.store.db.NewBatchWithSize(st.hub.opts.stageBytes + chunkBytes + 1<<10)
 	return st.hub.store.commit(full, pebble.NoSync)
 }
 

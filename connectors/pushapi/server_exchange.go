@@ -62,12 +62,11 @@ func (c *exchange) upgrade() {
 	}
 }
 
-// finish gives the connection back without the deadlines of this request. A
-// writer that knows none has had none.
+// finish bounds how long net/http may wait for what is left of the body. It
+// lifts the deadlines when it goes on to the next request.
 func (c *exchange) finish() {
-	if c.server.stall > 0 {
-		_ = c.control.SetReadDeadline(time.Time{})
-		_ = c.control.SetWriteDeadline(time.Time{})
+	if stall := c.server.stall; stall > 0 {
+		_ = c.control.SetReadDeadline(time.Now().Add(stall)) // as in stallReader
 	}
 }
 

@@ -161,7 +161,7 @@ func TestFailuresOfTheStore(t *testing.T) {
 			h := openHub(t, t.TempDir(), false)
 			for _, store := range []*faultyStore{{Store: hubStore{h}, corpus: test.err}, {Store: hubStore{h}, write: func() error { return test.err }}} {
 				f := serve(t, h, pushapi.ServerOptions{Store: store})
-				r, err := http.NewRequestWithContext(t.Context(), "POST", f.url("wiki/add_documents"), strings.NewReader(multi("PAPI_0:uri", "a", "PAPI_0:part_bytes:p", "x")))
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url("wiki/add_documents"), strings.NewReader(multi("PAPI_0:uri", "a", "PAPI_0:part_bytes:p", "x")))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -171,7 +171,9 @@ func TestFailuresOfTheStore(t *testing.T) {
 					t.Fatal(err)
 				}
 				e := pushapi.ReadError(response.Body)
-				response.Body.Close()
+				if err := response.Body.Close(); err != nil {
+					t.Error(err)
+				}
 				if response.StatusCode != test.status || e.Type != test.kind || strings.Contains(e.Message, "secret") {
 					t.Errorf("%d %s: %s", response.StatusCode, e.Type, e.Message)
 				}
@@ -254,7 +256,9 @@ func TestClientsThatStall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
 	if response.StatusCode != http.StatusOK {
 		t.Errorf("a slow client: %s", response.Status)
 	}
@@ -343,7 +347,7 @@ func TestPartsDoNotStayInMemory(t *testing.T) { //nolint:paralleltest // it meas
 		strings.NewReader("\r\n"+field("PAPI_0:part_bytes:two")), &repeated{rest: size, watch: &watch},
 		strings.NewReader("\r\n--b1--\r\n"),
 	)
-	r, err := http.NewRequestWithContext(t.Context(), "POST", f.url("wiki/add_documents"), body)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url("wiki/add_documents"), body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +356,9 @@ func TestPartsDoNotStayInMemory(t *testing.T) { //nolint:paralleltest // it meas
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
 	if response.StatusCode != http.StatusOK || watch.grown() > 64<<20 {
 		t.Errorf("%s, the heap grew by %d MiB", response.Status, watch.grown()>>20)
 	}

@@ -116,19 +116,29 @@ func readMultipart(body io.Reader, boundary string, limits Limits, spool Spool) 
 }
 
 func (b *formBuilder) read(part *multipart.Part, spool Spool) error {
-	f, err := b.field(part.FormName())
+	f, err := b.field(fieldName(part))
 	if err != nil {
 		return err
 	}
 	if f.Kind == FieldPartBytes {
 		return b.content(f, part, spool)
 	}
-	rest := b.limits.TextBytes - b.text
-	value, err := io.ReadAll(io.LimitReader(part, rest+1))
-	if err != nil {
+	b.scratch.Reset()
+	if _, err := b.scratch.ReadFrom(io.LimitReader(part, b.limits.TextBytes-b.text+1)); err != nil {
 		return bodyError(err)
 	}
-	return b.value(f, string(value))
+	return b.value(f, b.scratch.String())
+}
+
+// fieldName returns the name of a field. Most are written so plainly that
+// their header needs no parser.
+func fieldName(part *multipart.Part) string {
+	rest, plain := strings.CutPrefix(part.Header.Get("Content-Disposition"), `form-data; name="`)
+	name, plainly := strings.CutSuffix(rest, `"`)
+	if plain && plainly && !strings.ContainsAny(name, "\"\\") {
+		return name
+	}
+	return part.FormName()
 }
 
 // tailReader remembers the last bytes that were read.
@@ -209,12 +219,13 @@ func eachPair(text string, fn func(name, value string) error) error {
 
 // formBuilder collects fields into documents.
 type formBuilder struct {
-	limits Limits
-	fields int
-	text   int64
-	docs   []*pending
-	byID   map[string]*pending
-	params url.Values
+	limits  Limits
+	fields  int
+	text    int64
+	docs    []*pending
+	byID    map[string]*pending
+	params  url.Values
+	scratch bytes.Buffer // for the value being read
 }
 
 // pending is a document whose fields are still coming.

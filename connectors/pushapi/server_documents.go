@@ -42,7 +42,7 @@ func (c *exchange) putDocuments(op gapless.Op) (err error) {
 	if err != nil {
 		return err
 	}
-	in.Batch = &gapless.Batch{Origin: "push api"}
+	in.Batch = &gapless.Batch{Origin: "push api", Buf: make([]byte, 0, textSize(form.Documents))}
 	for i := range form.Documents {
 		d := &form.Documents[i]
 		if op == gapless.OpPatch { // index fields to refresh: this server refreshes all
@@ -54,6 +54,17 @@ func (c *exchange) putDocuments(op gapless.Op) (err error) {
 	}
 	receipt, err := c.commit(write, in)
 	return c.answerDocuments(in, receipt, err)
+}
+
+// textSize returns about how many bytes the records of documents take.
+func textSize(docs []Document) (size int) {
+	for i := range docs {
+		size += len(docs[i].URI) + len(docs[i].Stamp) + 2
+		for _, m := range docs[i].Metas {
+			size += len(m.Name) + len(m.Value) + 6
+		}
+	}
+	return size + size/16
 }
 
 // answerDocuments says what became of a batch.

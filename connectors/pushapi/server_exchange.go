@@ -21,6 +21,8 @@ const (
 	retryAfter = "5"
 	// streamBuffer is how much of a streamed reply is sent at a time.
 	streamBuffer = 64 << 10
+	// bodyBuffer is how much of a body is read at a time.
+	bodyBuffer = 64 << 10
 )
 
 // exchange is one request and its reply.
@@ -227,7 +229,8 @@ func (c *exchange) readForm(spool Spool) (form Form, err error) {
 	if c.r.ContentLength == 0 {
 		kind = "" // whatever it would be of: there is none
 	}
-	if form, err = ReadForm(kind, c.r.Body, c.server.limits, spool); err != nil {
+	body := bufio.NewReaderSize(c.r.Body, bodyBuffer)
+	if form, err = ReadForm(kind, body, c.server.limits, spool); err != nil {
 		return form, err
 	}
 	for name, values := range form.Params {

@@ -171,6 +171,9 @@ func (e *Engine) baselineFacts(f *plan.Facts, known state.Partition) error {
 	f.BaselineValid = valid
 	if valid && f.Destination.Run == known.LastRun && f.Destination.Seq > f.State.Seq {
 		f.State, f.FullUnfinished = f.Destination, false
+		if f.LastOutcome != plan.OutcomeUnrecoverable {
+			f.LastOutcome = plan.OutcomeNone // so that a comparison follows, and state catches up
+		}
 	}
 	return b.close()
 }

@@ -19,8 +19,6 @@ type undelivered struct {
 	// open are the keys of open letters, settled those of them that this run
 	// has pushed.
 	open, settled map[string]bool
-	// unidentified counts records that the source could not even name.
-	unidentified int
 	// origins that this run has read, by their marks.
 	origins map[uint64]string
 }
@@ -34,7 +32,7 @@ func (t *task) rejectedBySource(r *gapless.Rejection) error {
 	t.books.certificate.Rejected.Add(h)
 	t.books.counts.Rejected++
 	if r.Key == "" {
-		t.unidentified++
+		t.books.unidentified++
 	} else if t.compare != nil {
 		if err := t.compare.Keep([]byte(r.Key), proof.KeyHash([]byte(r.Key)), uint64(max(r.Line, 0))); err != nil {
 			return fmt.Errorf("compare with fingerprints: %w", err)
@@ -134,7 +132,7 @@ func (t *task) settledLetters(ctx context.Context) ([]string, error) {
 	}
 	var ids []string
 	for _, l := range list {
-		if l.Run != t.id && (t.decision.Sweep || l.Key != "" && t.settled[l.Key]) {
+		if l.Run != t.id && (t.decision.Sweep && l.At.Before(t.books.certificate.Started) || l.Key != "" && t.settled[l.Key]) {
 			ids = append(ids, l.ID)
 		}
 	}

@@ -133,7 +133,7 @@ func (t *task) perform(ctx context.Context) error {
 	if t.decision.Keys {
 		err = t.reconcile(ctx)
 	}
-	if err == nil && (t.decision.Sweep || t.decision.Keys) {
+	if err == nil && t.compare != nil {
 		err = t.sweep(ctx)
 	}
 	if err != nil {
@@ -299,6 +299,11 @@ func (t *task) complete(ctx context.Context) error {
 	if c.Run == "" {
 		c = t.finalCheckpoint()
 	}
+	if t.keepsTable() {
+		if err := t.settleTable(ctx, c); err != nil {
+			return err
+		}
+	}
 	if err := t.syncWith(ctx, c); err != nil {
 		return err
 	}
@@ -313,8 +318,10 @@ func (t *task) complete(ctx context.Context) error {
 	if t.decision.Sweep {
 		p.Unfinished, p.Fingerprint = false, t.survey.fingerprint
 	}
-	p.Repair = nil
-	if t.decision.Keys || t.decision.Sweep {
+	if t.decision.Mode != plan.ModeResume { // what lies before the mark is not read again
+		p.Repair = nil
+	}
+	if t.compare != nil {
 		p.Reconciled = t.Now().UTC()
 	}
 	if t.compare != nil {
@@ -325,6 +332,27 @@ func (t *task) complete(ctx context.Context) error {
 		return err
 	}
 	return t.certify(ctx, p, state.Commit{Resolved: resolved}, nil)
+}
+
+// settleTable syncs what was pushed before the fingerprints come into force: a
+// destination may refuse records as late as that, and those must not count as
+// held.
+func (t *task) settleTable(ctx context.Context, c gapless.Checkpoint) error {
+	before := t.books.counts.Rejected
+	if err := t.syncWith(ctx); err != nil {
+		return err
+	}
+	if t.books.counts.Rejected == before {
+		return nil
+	}
+	err := t.base.next.Close()
+	if err == nil {
+		t.seen, err = t.base.prepare(t.compare, c)
+	}
+	if err != nil {
+		return fmt.Errorf("write fingerprints anew: %w", err)
+	}
+	return nil
 }
 
 func (t *task) finalCheckpoint() gapless.Checkpoint {
@@ -391,7 +419,7 @@ func (t *task) sealCrashed(ctx context.Context) error {
 		return fmt.Errorf("read the last certificate: %w", err)
 	}
 	c := saved.Certificate
-	if previous != nil && previous.Run == c.Run {
+	if previous != nil && previous.Epoch >= c.Epoch {
 		return nil // it ended in order
 	}
 	c.Failure = gapless.KindRecoverable.String()
@@ -439,6 +467,9 @@ func (t *task) recordFailure(ctx context.Context, outcome plan.Outcome, cause er
 	}
 	p := t.row()
 	p.Outcome, p.Error = outcome, cause.Error()
+	if t.seen != nil && (outcome == plan.OutcomeRefused || t.books.unidentified > 0) {
+		p.Progress, p.LogSize = nil, 0 // the enumeration came to its end; the next one begins anew
+	}
 	if t.facts.LastOutcome == plan.OutcomeUnrecoverable && (t.checkpoint.Mark == "" || t.checkpoint.Run != t.id) {
 		p.Outcome = plan.OutcomeUnrecoverable
 	}
@@ -454,9 +485,10 @@ func (t *task) recordFailure(ctx context.Context, outcome plan.Outcome, cause er
 // books keeps the account of one partition in a certificate that is sealed at
 // the end.
 type books struct {
-	certificate proof.Certificate
-	counts      Counts
-	deleting    proof.Digest // deletes by absence, pushed and not synced yet
+	certificate  proof.Certificate
+	counts       Counts
+	unidentified int          // records that the source could not even name
+	deleting     proof.Digest // deletes by absence, pushed and not synced yet
 }
 
 func newBooks(t *task) *books {
@@ -472,13 +504,14 @@ func newBooks(t *task) *books {
 // savedBooks is the account of an unfinished enumeration, as state keeps it
 // with the checkpoint it belongs to.
 type savedBooks struct {
-	Certificate proof.Certificate `json:"certificate"`
-	Counts      Counts            `json:"counts"`
+	Certificate  proof.Certificate `json:"certificate"`
+	Counts       Counts            `json:"counts"`
+	Unidentified int               `json:"unidentified,omitempty"`
 }
 
 func (b books) save() (json.RawMessage, error) {
 	b.synced()
-	text, err := json.Marshal(savedBooks{b.certificate, b.counts})
+	text, err := json.Marshal(savedBooks{b.certificate, b.counts, b.unidentified})
 	if err != nil {
 		return nil, fmt.Errorf("encode progress: %w", err)
 	}
@@ -495,7 +528,7 @@ func (b *books) restore(text json.RawMessage) error {
 	c.Read, c.Unchanged, c.Filtered = saved.Certificate.Read, saved.Certificate.Unchanged, saved.Certificate.Filtered
 	c.Rejected, c.Pushed, c.Synced = saved.Certificate.Rejected, saved.Certificate.Pushed, saved.Certificate.Synced
 	c.Deleted, c.Started = saved.Certificate.Deleted, saved.Certificate.Started
-	b.counts = saved.Counts
+	b.counts, b.unidentified = saved.Counts, saved.Unidentified
 	return nil
 }
 

@@ -341,7 +341,7 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 		}
 	}
 	deleted -= min(t.leaving, deleted) // counted as filtered
-	accepted -= t.leaving
+	accepted -= min(t.leaving, accepted)
 	created := min(t.created, accepted-deleted)
 	t.created, t.leaving = 0, 0
 	c := &t.books.counts

@@ -40,6 +40,9 @@ func (t *task) reconcile(ctx context.Context) error {
 	if err := t.seed(ctx); err != nil {
 		return err
 	}
+	if t.base.table == nil {
+		return nil // there is nothing to compare keys with
+	}
 	compare, err := t.base.start(t.Settings.Memory, true, true)
 	if err != nil {
 		return err
@@ -80,7 +83,19 @@ func (t *task) readKeys(compare *delta.Comparison) ([]string, error) {
 				missed = append(missed, string(key))
 			}
 		}
-		t.unidentified += len(b.Rejects)
+		for i := range b.Rejects {
+			r := &b.Rejects[i]
+			if err := t.rejectedBySource(r); err != nil {
+				return nil, err
+			}
+			if r.Key == "" {
+				continue
+			}
+			if err := compare.Keep([]byte(r.Key), proof.KeyHash([]byte(r.Key)), uint64(max(r.Line, 0))); err != nil {
+				return nil, fmt.Errorf("compare keys: %w", err)
+			}
+		}
+		t.books.counts.Read += uint64(len(b.Rejects))
 		return b, nil
 	})
 	err := t.Source.(gapless.KeyReader).ReadKeys(t.reading, t.partition, out)

@@ -138,7 +138,38 @@ func (r *run) partitionsInParallel(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return worst(errs)
+	return errors.Join(worst(errs), r.spreadGaps(ctx, errs))
+}
+
+// spreadGaps remembers the gaps that failures of one partition may have left
+// in others. A scope that names none of them is taken for all.
+func (r *run) spreadGaps(ctx context.Context, errs []error) error {
+	scope := map[string]bool{}
+	for _, err := range errs {
+		if f, ok := errors.AsType[*gapless.Failure](err); ok && f.Kind == gapless.KindUnrecoverable {
+			for _, id := range f.Scope {
+				scope[id] = true
+			}
+		}
+	}
+	if len(scope) == 0 {
+		return nil
+	}
+	known, err := r.Store.Partitions(context.WithoutCancel(ctx), r.Connector)
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	named := slices.DeleteFunc(slices.Clone(known), func(p state.Partition) bool { return !scope[p.ID] })
+	if len(named) < len(scope) {
+		named = known
+	}
+	for i := range named {
+		named[i].Outcome, named[i].Error = plan.OutcomeUnrecoverable, "a failure in another partition may have left a gap in this one"
+	}
+	if err := r.commit(ctx, state.Commit{Partitions: named}); err != nil {
+		return fmt.Errorf("remember gaps: %w", err)
+	}
+	return nil
 }
 
 // worst returns the error that decides the exit code: a guard before an
@@ -334,8 +365,9 @@ func (e *Engine) close(s Summary, started time.Time, err error) (Summary, error)
 // outcomeOf says how a run or a partition ended.
 func outcomeOf(err error) plan.Outcome {
 	coded, ok := errors.AsType[*gapless.Error](err)
+	_, failed := errors.AsType[*gapless.Failure](err)
 	switch {
-	case err == nil, ok && coded.Code == gapless.CodeRejectedRecords:
+	case err == nil, ok && coded.Code == gapless.CodeRejectedRecords && !failed:
 		return plan.OutcomeComplete
 	case errors.Is(err, gapless.ErrInterrupted):
 		return plan.OutcomeInterrupted

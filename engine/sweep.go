@@ -154,10 +154,10 @@ func (t *task) countAbsent() (plan.Count, error) {
 // guard refuses to delete more than an operator would expect, unless exactly
 // these deletes were approved.
 func (t *task) guard(ctx context.Context, c plan.Count) error {
-	if t.unidentified > 0 {
+	if t.books.unidentified > 0 {
 		return gapless.Because(gapless.CauseUnreadable, gapless.Errorf(gapless.CodeRejectedRecords, t.Connector,
 			"%d records of %s are missing, but %d could not be identified and may be among them; nothing was deleted",
-			c.Deletes, t.partition.ID, t.unidentified).WithHint("correct the records that gapless deadletters list shows, then run again"))
+			c.Deletes, t.partition.ID, t.books.unidentified).WithHint("correct the records that gapless deadletters list shows, then run again"))
 	}
 	code, reason := guarded(t.Settings, c, t.seen.Len())
 	if code == 0 {

@@ -101,9 +101,12 @@ func (commit *Commit) call() (*call, error) {
 	}
 	commit.condition(query)
 	request := &call{command: commit.Command, query: query, docs: commit.Documents}
+	if commit.Command == CommandSetCheckpoint {
+		request.query, request.form = nil, query
+	}
 	// A condition on the checkpoint that the commit itself sets no longer
 	// holds once it was carried out: the answer to a second try says nothing.
-	request.once = readOnce(commit.Documents) || commit.If != nil && commit.Checkpoint != nil && commit.If.Name == commit.Checkpoint.Name
+	request.once = readOnce(commit.Documents) || commit.undoesCondition()
 	if commit.Each {
 		request.header = http.Header{HeaderItems: {ItemsEach}}
 	}
@@ -116,6 +119,11 @@ func (commit *Commit) call() (*call, error) {
 		request.form = url.Values{ParamURI: commit.URIs}
 	}
 	return request, nil
+}
+
+func (commit *Commit) undoesCondition() bool {
+	return commit.If != nil && commit.Checkpoint != nil && commit.If.Name == commit.Checkpoint.Name &&
+		(!commit.If.Set || commit.If.Value != commit.Checkpoint.Value)
 }
 
 func (commit *Commit) condition(query url.Values) {

@@ -41,7 +41,8 @@ const (
 	CapabilityCondition Capability = "if_checkpoint"
 	// CapabilityCommit: add_documents, update_documents and delete_documents
 	// take PAPI_checkpoint, PAPI_name and PAPI_sync, and set the checkpoint
-	// together with what they do; the reply's body is the serial.
+	// together with what they do; the reply's body is the serial. Such a server
+	// takes parameters from a form too.
 	CapabilityCommit Capability = "commit"
 	// CapabilityItems: [HeaderItems] is heeded.
 	CapabilityItems Capability = "items"

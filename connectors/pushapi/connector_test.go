@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -155,9 +156,7 @@ func TestConnectorByTLS(t *testing.T) {
 	must(t, err)
 	open := func(more map[string]any) error {
 		values := map[string]any{"host": host, "port": port, "name": "wiki"}
-		for name, value := range more {
-			values[name] = value
-		}
+		maps.Copy(values, more)
 		source, err := pushapi.Connector().Source.Open(t.Context(), values, gapless.Env{Dir: dir})
 		if err != nil {
 			return err

@@ -273,11 +273,11 @@ func TestRejections(t *testing.T) {
 	many[12].Version = "\xff"
 	lost := upsert("unknown", "", `{"a":"b"}`)
 	lost.Op = gapless.OpPatch
-	clear := upsert("k01", "", `{"a":null}`)
-	clear.Op = gapless.OpPatch
+	removal := upsert("k01", "", `{"a":null}`)
+	removal.Op = gapless.OpPatch
 	good := upsert("k02", "2", `{"c":"d"}`)
 	good.Op = gapless.OpPatch
-	many = append(many, lost, clear, good)
+	many = append(many, lost, removal, good)
 	for name, server := range servers() {
 		s := openSession(t, server, 1)
 		receipt, err := s.Push(t.Context(), batchOf(many...))
@@ -490,7 +490,10 @@ func TestSortEntries(t *testing.T) {
 			r.Fatal(diff)
 		}
 	})
-	for range sortEntries(held([]SyncedEntry{{URI: "a"}, {URI: "b"}, {URI: "c"}}), 1) {
+	for _, err := range sortEntries(held([]SyncedEntry{{URI: "a"}, {URI: "b"}, {URI: "c"}}), 1) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "gapless-entries-*")); err != nil || len(left) > 0 {

@@ -203,7 +203,9 @@ func slicesRepeat(n int, pair ...string) []string {
 // an XML error and its type in a header, and changes nothing at all.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	f := serve(t, openHub(t, t.TempDir(), false), pushapi.ServerOptions{Connectors: []string{"wiki", "my+source"}, Limits: badLimits, BodyBytes: 4 << 20})
+	h := openHub(t, t.TempDir(), false)
+	store := &faultyStore{Store: hubStore{h}}
+	f := serve(t, h, pushapi.ServerOptions{Store: store, Connectors: []string{"wiki", "my+source"}, Limits: badLimits, BodyBytes: 4 << 20})
 	f.must(t, "POST", "wiki/add_documents", multipartType, multi("PAPI_0:uri", "old", "PAPI_0:stamp", "1"))
 	f.must(t, "POST", "wiki/set_checkpoint?PAPI_checkpoint=1&PAPI_sync=true", "", "")
 	before := pushedState(t, f, "wiki")
@@ -232,6 +234,9 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("something was applied:\n%s", diff)
 			}
 			before = pushedState(t, f, "wiki")
+			if store.begun.Load() != 0 || store.open.Load() != 0 {
+				t.Errorf("%d writes and %d snapshots are left over", store.begun.Load(), store.open.Load())
+			}
 		})
 	}
 }
@@ -337,10 +342,14 @@ func TestBodyTooLarge(t *testing.T) {
 func TestRefusedUploadHearsWhy(t *testing.T) {
 	t.Parallel()
 	f := fresh(t)
-	body := multi("PAPI_0:uri", "new", "PAPI_0:part_bytes:a", strings.Repeat("x", 8<<20))
-	for range 5 {
+	body := multi("PAPI_0:uri", "new", "PAPI_0:part_bytes:a", strings.Repeat("x", 32<<20))
+	for range 3 {
 		if status, text := f.do(t, "POST", "wiki/add_documents?PAPI_session=1", multipartType, body); status != 400 || !strings.Contains(text, "SessionMismatch") {
 			t.Errorf("%d %s", status, text)
+		}
+		raw, err := f.raw(t, fmt.Sprintf("POST /papi/4/connectors/wiki/add_documents?PAPI_session=1 HTTP/1.0\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", multipartType, len(body), body), false)
+		if err != nil || !strings.Contains(raw, "SessionMismatch") {
+			t.Errorf("%v %.300s", err, raw)
 		}
 	}
 }

@@ -126,7 +126,9 @@ func BenchmarkEnumerate(b *testing.B) {
 		if size, err := io.Copy(io.Discard, response.Body); err != nil || size < total*20 {
 			b.Fatal(size, err)
 		}
-		response.Body.Close()
+		if err := response.Body.Close(); err != nil {
+			b.Fatal(err)
+		}
 		n += total
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "entries/s")

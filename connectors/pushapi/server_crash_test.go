@@ -190,7 +190,7 @@ func TestKilledServers(t *testing.T) {
 	pushers := make([]*pusher, 4)
 	for i := range pushers {
 		client := &http.Client{Transport: &http.Transport{}}
-		defer client.CloseIdleConnections()
+		t.Cleanup(client.CloseIdleConnections)
 		pushers[i] = &pusher{name: fmt.Sprintf("c%d", i), client: client, before: func() {}}
 	}
 	highest := uint64(0)

@@ -30,6 +30,7 @@ type faultyStore struct {
 	write func() error
 	count atomic.Int32
 	open  atomic.Int32 // snapshots
+	begun atomic.Int32 // writes that were neither committed nor discarded
 }
 
 func (s *faultyStore) Corpus(ctx context.Context, connector string) (pushapi.Corpus, error) {
@@ -47,6 +48,9 @@ type faultyCorpus struct {
 
 func (c faultyCorpus) Begin(ctx context.Context) (pushapi.StoreWrite, error) {
 	w, err := c.Corpus.Begin(ctx)
+	if err == nil {
+		c.store.begun.Add(1)
+	}
 	return faultyWrite{w, c.store}, err
 }
 
@@ -70,6 +74,11 @@ func (w faultyWrite) Commit(ctx context.Context, c pushapi.StoreCommit) (gapless
 	return w.StoreWrite.Commit(ctx, c)
 }
 
+func (w faultyWrite) Discard() error {
+	w.store.begun.Add(-1)
+	return w.StoreWrite.Discard()
+}
+
 type faultySnapshot struct {
 	pushapi.StoreSnapshot
 	store *faultyStore
@@ -77,6 +86,9 @@ type faultySnapshot struct {
 
 // Entries goes on for ever behind the true ones.
 func (n faultySnapshot) Entries(ctx context.Context, prefix, after string, fn func(uri, stamp []byte) ([]byte, error)) error {
+	if n.store.entry == nil {
+		return n.StoreSnapshot.Entries(ctx, prefix, after, fn)
+	}
 	enumeration := int(n.store.count.Add(1))
 	for entry := 1; ; entry++ {
 		err := n.store.entry(enumeration, entry)
@@ -180,8 +192,8 @@ func TestFailuresOfTheStore(t *testing.T) {
 				if (test.status == 503) != (response.Header.Get("Retry-After") != "") {
 					t.Errorf("Retry-After %q", response.Header.Get("Retry-After"))
 				}
-				if len(pushedState(t, f, "wiki")) != 1 {
-					t.Error("something was applied")
+				if len(pushedState(t, f, "wiki")) != 1 || store.begun.Load() != 0 {
+					t.Error("something was applied, or is left over")
 				}
 			}
 		})

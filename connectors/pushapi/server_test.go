@@ -116,27 +116,27 @@ func TestStatesSeeWhatTheyShould(t *testing.T) {
 	get := func(rest string) string { return f.must(t, "GET", "wiki/"+rest, "", "") }
 	f.add(t, "wiki", "PAPI_0:uri", "a", "PAPI_0:stamp", "1")
 	f.must(t, "POST", "wiki/set_checkpoint?PAPI_checkpoint=1", "", "")
-	look := func() [6]string {
-		return [6]string{
-			get("get_documents_status?PAPI_uri=a"), get("count_synced_entries?PAPI_rootPath=&PAPI_mode=RECURSIVE_DOCUMENTS"),
+	look := func() [7]string {
+		return [7]string{
+			get("get_documents_status?PAPI_uri=a"), get(enumerateAll), get("count_synced_entries?PAPI_rootPath=&PAPI_mode=RECURSIVE_DOCUMENTS"),
 			get("get_checkpoint"), get("get_checkpoint_info"), get("get_checkpoint_info?PAPI_showSynchronizedOnly=false"),
 			get("enumerate_stated_checkpoints_info?PAPI_showSynchronizedOnly=false"),
 		}
 	}
-	if diff := cmp.Diff([6]string{"D a 1\n", "0", "", "", "1", " 1\n"}, look()); diff != "" {
+	if diff := cmp.Diff([7]string{"D a 1\n", "", "0", "", "", "1", " 1\n"}, look()); diff != "" {
 		t.Errorf("pushed:\n%s", diff)
 	}
 	f.must(t, "POST", "wiki/trigger_indexing_job", "", "")
-	if diff := cmp.Diff([6]string{"D a 1\n", "1", "1", "1", "1", " 1\n"}, look()); diff != "" {
+	if diff := cmp.Diff([7]string{"D a 1\n", "D a 1\n", "1", "1", "1", "1", " 1\n"}, look()); diff != "" {
 		t.Errorf("synced:\n%s", diff)
 	}
 	f.must(t, "POST", "wiki/delete_documents?PAPI_uri=a", "", "")
 	f.must(t, "POST", "wiki/clear_all_checkpoints", "", "")
-	if diff := cmp.Diff([6]string{"", "1", "1", "1", "", ""}, look()); diff != "" {
+	if diff := cmp.Diff([7]string{"", "D a 1\n", "1", "1", "1", "", ""}, look()); diff != "" {
 		t.Errorf("deleted and not synced:\n%s", diff)
 	}
 	f.must(t, "POST", "other/set_checkpoint?PAPI_checkpoint=x&PAPI_sync=true", "", "")
-	if diff := cmp.Diff([6]string{"", "0", "", "", "", ""}, look()); diff != "" {
+	if diff := cmp.Diff([7]string{"", "", "0", "", "", "", ""}, look()); diff != "" {
 		t.Errorf("deleted:\n%s", diff)
 	}
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"github.com/gapless-sync/gapless/connectors/files"
+	"github.com/gapless-sync/gapless/connectors/pushapi"
 	"github.com/gapless-sync/gapless/connectors/tabular"
 	"github.com/gapless-sync/gapless/hub"
 )
@@ -14,5 +15,6 @@ func Builtin() Catalog {
 		tabular.JSONL(),
 		tabular.CSV(),
 		hub.Connector(hubs),
+		pushapi.Connector(),
 	)
 }

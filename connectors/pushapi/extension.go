@@ -70,7 +70,8 @@ const (
 	ParamIfAbsent = "PAPI_if_absent"
 	ParamIfName   = "PAPI_if_name"
 	// ParamDryRun set to true answers as if the command had been carried out,
-	// and does nothing.
+	// and does nothing. A deletion below a path answers with the number of
+	// documents that it would delete.
 	ParamDryRun = "PAPI_dry_run"
 	// ParamCursor continues an enumeration behind a URI.
 	ParamCursor = "PAPI_cursor"

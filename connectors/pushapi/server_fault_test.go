@@ -228,7 +228,7 @@ func TestTooManyRequestsAreToldToComeBack(t *testing.T) {
 func TestClientsThatStall(t *testing.T) {
 	t.Parallel()
 	store := &faultyStore{Store: hubStore{openHub(t, t.TempDir(), false)}, entry: func(int, int) error { return nil }}
-	f := serve(t, nil, pushapi.ServerOptions{Store: store, Stall: 50 * time.Millisecond})
+	f := serve(t, nil, pushapi.ServerOptions{Store: store, Stall: 700 * time.Millisecond})
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestClientsThatStall(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	body := multi("PAPI_0:uri", "slow", "PAPI_0:meta:text", strings.Repeat("x", 20))
+	body := multi("PAPI_0:uri", "slow", "PAPI_0:meta:text", strings.Repeat("x", 150))
 	fmt.Fprintf(slow, "POST /papi/4/connectors/wiki/add_documents HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", multipartType, len(body))
 	for i := range len(body) {
 		<-tick.C

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/config"
@@ -46,7 +47,7 @@ func (s *Service) startPushAPI(ctx context.Context, h *hub.Hub) error {
 	if secure != nil {
 		l, scheme = tls.NewListener(l, secure), "https"
 	}
-	s.serve(ctx, l, &http.Server{Handler: handler, DisableGeneralOptionsHandler: true})
+	s.serve(ctx, l, &http.Server{Handler: handler, DisableGeneralOptionsHandler: true, IdleTimeout: 2 * time.Minute})
 	s.Logger.Info("serving the Push API", "address", scheme+"://"+l.Addr().String()+"/papi/4/connectors/")
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net"
 	"net/http"
@@ -359,8 +358,5 @@ func (c *HTTPPushAPI) unreadable(command Command, err error) error {
 
 // torn says that a reply broke off.
 func (c *HTTPPushAPI) torn(command Command, err error) error {
-	if err == io.EOF { //nolint:errorlint // only a plain io.EOF could pass for the end of a caller's input
-		err = io.ErrUnexpectedEOF
-	}
 	return &Error{Type: TypeUnavailable, Short: "torn reply", Message: fmt.Sprintf("the reply of %s broke off: %s", c.base.Host, err), Command: command, Err: err}
 }

@@ -480,3 +480,43 @@ func TestPartsStream(t *testing.T) {
 		t.Error(most.Load(), err)
 	}
 }
+
+// TestAmbiguousCommits: a commit that no longer holds after itself is sent once.
+func TestAmbiguousCommits(t *testing.T) {
+	t.Parallel()
+	one, two := &CheckpointInfo{Name: "n", Value: "1"}, &CheckpointInfo{Name: "n", Value: "2"}
+	was := &Expectation{Name: "n", Set: true, Value: "1"}
+	for name, test := range map[string]struct {
+		commit Commit
+		calls  int32
+	}{
+		"changes what it depends on": {Commit{Command: CommandSetCheckpoint, Checkpoint: two, If: was}, 1},
+		"sets what is not there":     {Commit{Command: CommandSetCheckpoint, Checkpoint: two, If: &Expectation{Name: "n"}}, 1},
+		"leaves it as it is":         {Commit{Command: CommandSetCheckpoint, Checkpoint: one, If: was}, 3},
+		"depends on another":         {Commit{Command: CommandSetCheckpoint, Checkpoint: two, If: &Expectation{Name: "m"}}, 3},
+		"documents":                  {Commit{Command: CommandAdd, Documents: []Document{{URI: "a"}}, If: was}, 3},
+		"read once":                  {Commit{Command: CommandAdd, Documents: []Document{{URI: "a", Parts: []Part{ReaderPart("", strings.NewReader(""), 0)}}}}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int32
+			c := clientOf(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				calls.Add(1)
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}), HTTPOptions{Retries: 2})
+			if _, err := c.Commit(t.Context(), test.commit); !errors.Is(err, ErrServerUnavailable) || calls.Load() != test.calls {
+				t.Errorf("%d calls, want %d; %v", calls.Load(), test.calls, err)
+			}
+		})
+	}
+	c := clientOf(t, "http://127.0.0.1:1", HTTPOptions{})
+	for name, commit := range map[string]Commit{
+		"command":  {Command: CommandSync},
+		"document": {Command: CommandAdd, Documents: []Document{{}}},
+		"URI":      {Command: CommandDelete, URIs: []string{""}},
+	} {
+		if _, err := c.Commit(t.Context(), commit); !errors.Is(err, ErrInvalidParameter) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

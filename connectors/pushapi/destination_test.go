@@ -529,11 +529,11 @@ func TestSourceReadsBack(t *testing.T) {
 		}
 		return strings.Join(lines, "; "), err
 	}
-	all := `a|1|{"uri":"a","stamp":"1"}; ` + "b/c|two\nlines \"x\"|" + `{"uri":"b/c","stamp":"two\u000alines \"x\""}; b/d||{"uri":"b/d","stamp":""}`
+	all := `b/d||{"uri":"b/d","stamp":""}; ` + "b/c|two\nlines \"x\"|" + `{"uri":"b/c","stamp":"two\u000alines \"x\""}; a|1|{"uri":"a","stamp":"1"}`
 	if got, err := read(""); got != all || err != nil {
 		t.Errorf("%s, %v\nwant %s", got, err, all)
 	}
-	if got, err := read("b"); !strings.HasPrefix(got, "b/c|") || strings.Count(got, ";") != 1 || err != nil {
+	if got, err := read("b"); !strings.HasPrefix(got, "b/d|") || strings.Count(got, ";") != 1 || err != nil {
 		t.Error(got, err)
 	}
 	s := &source{api: api, collection: "document"}

@@ -353,7 +353,11 @@ func (f *FakePushAPI) EnumerateCheckpointsInfo(ctx context.Context, query Checkp
 // EnumerateSyncedEntries implements [EntryReader].
 func (f *FakePushAPI) EnumerateSyncedEntries(ctx context.Context, rootPath string, mode EnumerationMode) iter.Seq2[SyncedEntry, error] {
 	return fakeEnumeration(f, ctx, CommandEnumerate, []string{rootPath, mode.String()}, func(c *fakeCorpus) []SyncedEntry {
-		return c.synced.entries(rootPath, mode)
+		list := c.synced.entries(rootPath, mode)
+		if !slices.Contains(f.server.extensions, CapabilityCursor) {
+			slices.Reverse(list) // the protocol promises no order
+		}
+		return list
 	})
 }
 

@@ -96,7 +96,7 @@ func TestFakeFaults(t *testing.T) {
 		}
 		last = err
 	}
-	if !cmp.Equal(seen, []string{"a"}) || !errors.Is(last, pushapi.ErrServerUnavailable) {
+	if !cmp.Equal(seen, []string{"b"}) || !errors.Is(last, pushapi.ErrServerUnavailable) {
 		t.Error(seen, last)
 	}
 	hold := make(chan struct{})

@@ -119,6 +119,8 @@ func TestFormsAreRefused(t *testing.T) {
 		{"cut off in a content", uri + "--b1\r\nContent-Disposition: form-data; name=\"PAPI_0:part_bytes:a\"\r\n\r\nval", ErrInvalidParameter, "read the body"},
 		{"cut off after a field", uri, ErrInvalidParameter, "read the body"},
 		{"cut off after a boundary", uri + "--b1\r\n", ErrInvalidParameter, "read the body"},
+		{"empty", "", ErrInvalidParameter, "read the body"},
+		{"preamble", "nothing else\r\n", ErrInvalidParameter, "read the body"},
 		{"too many documents", uri + field("PAPI_1:uri", "b") + field("PAPI_2:uri", "c") + end, ErrTooLarge, "documents"},
 		{"too many fields", strings.Repeat(field("x", "y"), 6) + end, ErrTooLarge, "fields"},
 		{"too much text", uri + field("PAPI_0:meta:a", strings.Repeat("x", 200)) + end, ErrTooLarge, "text"},

@@ -371,7 +371,7 @@ func TestPartsDoNotStayInMemory(t *testing.T) { //nolint:paralleltest // it meas
 	if err := response.Body.Close(); err != nil {
 		t.Error(err)
 	}
-	if response.StatusCode != http.StatusOK || watch.grown() > 64<<20 {
+	if response.StatusCode != http.StatusOK || watch.grown() > 128<<20 {
 		t.Errorf("%s, the heap grew by %d MiB", response.Status, watch.grown()>>20)
 	}
 	f.must(t, "POST", "wiki/sync", "", "")

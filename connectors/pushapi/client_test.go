@@ -520,3 +520,43 @@ func TestAmbiguousCommits(t *testing.T) {
 		}
 	}
 }
+
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, media, body string
+		status            int
+		dialect           Dialect
+		want              int // capabilities; -1 for an error
+		calls             int32
+	}{
+		{"some", "text/plain; charset=utf-8", "escape\nform\n", 200, DialectStandard, 2, 1},
+		{"unknown command", "text/xml", "<error/>", 400, DialectStandard, 0, 1},
+		{"not found", "text/html", "<html>", 404, DialectStandard, 0, 1},
+		{"a page", "text/html", "<html>", 200, DialectStandard, 0, 1},
+		{"torn", "text/plain", "escape\nfo", 200, DialectStandard, -1, 2},
+		{"down", "text/plain", "", 503, DialectStandard, -1, 2},
+		{"refused", "text/plain", "", 401, DialectStandard, -1, 2},
+		{"older dialect", "text/plain", "escape\n", 200, DialectLegacy, 0, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int32
+			c := clientOf(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				calls.Add(1)
+				w.Header().Set("Content-Type", test.media)
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.body)
+			}), HTTPOptions{Retries: -1, Dialect: test.dialect})
+			for range 2 {
+				list, err := c.Capabilities(t.Context())
+				if (err != nil) != (test.want < 0) || err == nil && len(list) != test.want {
+					t.Errorf("%v, %v", list, err)
+				}
+			}
+			if calls.Load() != test.calls {
+				t.Errorf("%d calls, want %d", calls.Load(), test.calls)
+			}
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // AddDocument implements [DocumentWriter].
@@ -280,8 +281,11 @@ func (c *HTTPPushAPI) Capabilities(ctx context.Context) ([]Capability, error) {
 	r, err := c.send(ctx, &call{command: CommandCapabilities})
 	if err == nil {
 		defer r.close()
-		if list, err = ReadCapabilities(r.body); err != nil {
-			return nil, c.torn(CommandCapabilities, err)
+		// A server that answers everything with a page has none.
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain") {
+			if list, err = ReadCapabilities(r.body); err != nil {
+				return nil, c.torn(CommandCapabilities, err)
+			}
 		}
 	} else if e, ok := errors.AsType[*Error](err); !ok || e.Status == 0 || e.Status >= http.StatusInternalServerError || errors.Is(err, ErrServerUnavailable) || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrInvalidConnector) {
 		return nil, err

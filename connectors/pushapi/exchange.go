@@ -201,7 +201,7 @@ func waitAsked(h http.Header) time.Duration {
 func (c *HTTPPushAPI) request(ctx context.Context, call *call, watch *watchdog) (*http.Request, *requestBody, error) {
 	method := call.command.Method(c.opts.Dialect)
 	target := *c.base
-	target.Path = call.command.Path(c.connector, c.opts.Dialect)
+	target.Path = call.command.path(c.connector, c.opts.Dialect)
 	query := url.Values{}
 	maps.Copy(query, call.query)
 	if id := c.Session(); id != "" && call.command != CommandSession && call.command != CommandCapabilities {

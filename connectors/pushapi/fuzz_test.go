@@ -155,17 +155,6 @@ func FuzzReadError(f *testing.F) {
 	})
 }
 
-func FuzzParsePath(f *testing.F) {
-	f.Add("/papi/4/connectors/wiki/add_documents")
-	f.Add("/papi/4/connectors/../x")
-	f.Fuzz(func(t *testing.T, path string) {
-		connector, command, err := ParsePath(path)
-		if err == nil && path != command.Path(connector, DialectStandard) && path != command.Path(connector, DialectLegacy) {
-			t.Errorf("%q is %s %s", path, connector, command)
-		}
-	})
-}
-
 func FuzzReadChanges(f *testing.F) {
 	f.Add("1 A a%20b\n2 X c\n9 E\n")
 	f.Fuzz(func(t *testing.T, text string) {

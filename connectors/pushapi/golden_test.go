@@ -153,9 +153,9 @@ func TestGoldenRequestsParse(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %s: %v", name, g.name, err)
 			}
-			_, command, err := ParsePath(r.URL.Path)
-			if err != nil || !command.Allows(r.Method) {
-				t.Errorf("%s: %s: %v", name, g.name, err)
+			command, ok := ParseCommand(strings.TrimPrefix(r.URL.Path, "/papi/4/connectors/wiki/"))
+			if !ok || !command.Allows(r.Method) {
+				t.Errorf("%s: %s: %s %s", name, g.name, r.Method, r.URL)
 			}
 			seen[command] = true
 		}

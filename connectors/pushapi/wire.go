@@ -67,8 +67,6 @@ const (
 // DefaultConnectorType is sent by a client that was given none.
 const DefaultConnectorType = "papi"
 
-// DefaultPort is where a server listens: the usual base port 10000, plus 2.
-const DefaultPort = 10002
 
 // Dialect is one of two spellings of the same protocol.
 type Dialect uint8
@@ -169,27 +167,9 @@ func (d Dialect) modeParameter() string {
 	return ParamMode
 }
 
-// Path returns the path of a command, not escaped.
-func (c Command) Path(connector string, d Dialect) string {
+// path returns the path of a command, not escaped.
+func (c Command) path(connector string, d Dialect) string {
 	return pathVersion4 + connector + "/" + c.segment(d)
-}
-
-// ParsePath splits the path of a request, already unescaped, into connector
-// and command. A command that does not exist is an [ErrInvalidParameter].
-func ParsePath(path string) (connector string, command Command, err error) {
-	rest, ok := strings.CutPrefix(path, pathVersion4)
-	connector, name, found := strings.Cut(rest, "/")
-	if !ok || !found {
-		return "", "", Errorf(TypeInvalidParameter, "unknown path", "%q is not %sCONNECTOR/COMMAND", clip(path), pathVersion4)
-	}
-	if err := CheckConnectorName(connector); err != nil {
-		return "", "", err
-	}
-	command, ok = ParseCommand(name)
-	if !ok {
-		return connector, "", Errorf(TypeInvalidParameter, "unknown command", "there is no command %q", clip(name))
-	}
-	return connector, command, nil
 }
 
 // ParseSerial reads a serial or a count. White space around it is allowed.

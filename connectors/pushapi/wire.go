@@ -67,7 +67,6 @@ const (
 // DefaultConnectorType is sent by a client that was given none.
 const DefaultConnectorType = "papi"
 
-
 // Dialect is one of two spellings of the same protocol.
 type Dialect uint8
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gapless-sync/gapless/connectors/pushapi"
 	"github.com/gapless-sync/gapless/hub"
+	"github.com/gapless-sync/gapless/service"
 )
 
 // island is a server with a hub behind it that can be restarted in its place.
@@ -31,7 +32,7 @@ func (i *island) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: hubStore{h}})
+	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: service.PushAPIStore(h)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/pushapi"
+	"github.com/gapless-sync/gapless/service"
 )
 
 var pages = gapless.Partition{ID: "page", Collection: "page"}
@@ -113,7 +114,7 @@ func held(t *testing.T, i *island) {
 	t.Helper()
 	session, err := i.hub.Session(t.Context(), "wiki", 0)
 	must(t, err)
-	r, err := session.Get(t.Context(), papiDocuments, "page/a/1")
+	r, err := session.Get(t.Context(), gapless.Partition{ID: "document", Collection: "document"}, "page/a/1")
 	must(t, err)
 	if len(r.Parts) != 1 || r.Parts[0].Type != "text/html" || r.Version != "2" {
 		t.Fatalf("%+v", r)
@@ -145,7 +146,7 @@ func read(t *testing.T, source gapless.Source) string {
 func TestConnectorByTLS(t *testing.T) {
 	t.Parallel()
 	f := fresh(t)
-	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: hubStore{f.hub}, Credentials: []pushapi.Credential{{Login: "gapless", Hash: secretHash}}})
+	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: service.PushAPIStore(f.hub), Credentials: []pushapi.Credential{{Login: "gapless", Hash: secretHash}}})
 	must(t, err)
 	secure := httptest.NewTLSServer(server)
 	defer secure.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless/connectors/pushapi"
+	"github.com/gapless-sync/gapless/service"
 )
 
 // pushedState returns everything that a connector has accepted.
@@ -27,8 +28,8 @@ func pushedState(t testing.TB, f *fixture, connector string) map[string]string {
 	}
 	defer n.Close()
 	state := map[string]string{"serial": fmt.Sprint(n.Serial())}
-	err = n.Entries(t.Context(), papiDocuments, "", func(key, version []byte) ([]byte, error) {
-		r, err := n.Get(t.Context(), papiDocuments, string(key))
+	err = n.Entries(t.Context(), gapless.Partition{ID: "document", Collection: "document"}, "", func(key, version []byte) ([]byte, error) {
+		r, err := n.Get(t.Context(), gapless.Partition{ID: "document", Collection: "document"}, string(key))
 		state["document "+string(key)] = string(version) + " " + string(r.Data) + fmt.Sprint(len(r.Parts))
 		return nil, err
 	})
@@ -204,7 +205,7 @@ func slicesRepeat(n int, pair ...string) []string {
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	h := openHub(t, t.TempDir(), false)
-	store := &faultyStore{Store: hubStore{h}}
+	store := &faultyStore{Store: service.PushAPIStore(h)}
 	f := serve(t, h, pushapi.ServerOptions{Store: store, Connectors: []string{"wiki", "my+source"}, Limits: badLimits, BodyBytes: 4 << 20})
 	f.must(t, "POST", "wiki/add_documents", multipartType, multi("PAPI_0:uri", "old", "PAPI_0:stamp", "1"))
 	f.must(t, "POST", "wiki/set_checkpoint?PAPI_checkpoint=1&PAPI_sync=true", "", "")
@@ -296,7 +297,7 @@ func TestPasswords(t *testing.T) {
 
 func TestOptionsOfTheServer(t *testing.T) {
 	t.Parallel()
-	store := hubStore{openHub(t, t.TempDir(), false)}
+	store := service.PushAPIStore(openHub(t, t.TempDir(), false))
 	bad := []struct {
 		name string
 		o    pushapi.ServerOptions

@@ -71,7 +71,7 @@ func BenchmarkHubDirect(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				batch.Reset()
-				batch.Partition = papiDocuments
+				batch.Partition = gapless.Partition{ID: "document", Collection: "document"}
 				for i := range benchDocuments {
 					c := gapless.Change{Record: gapless.Record{Key: fmt.Sprintf("folder/%d/%09d", i%10, n*benchDocuments+i), Version: "2026-01-01T00:00:00Z"}}
 					if kind == "part" {
@@ -106,7 +106,7 @@ func BenchmarkEnumerate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	batch := &gapless.Batch{Partition: papiDocuments}
+	batch := &gapless.Batch{Partition: gapless.Partition{ID: "document", Collection: "document"}}
 	for i := range total {
 		batch.Append(gapless.Change{Record: gapless.Record{Key: fmt.Sprintf("folder/%d/%09d", i%10, i), Version: "2026-01-01T00:00:00Z", Data: []byte(`{"title":"a document"}`)}})
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gapless-sync/gapless/connectors/pushapi"
 	"github.com/gapless-sync/gapless/hub"
+	"github.com/gapless-sync/gapless/service"
 )
 
 // processDir names the variable that makes this test binary a server.
@@ -35,7 +36,7 @@ func TestServerProcess(t *testing.T) { //nolint:paralleltest // it has the proce
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := pushapi.NewServer(pushapi.ServerOptions{Store: hubStore{h}})
+	s, err := pushapi.NewServer(pushapi.ServerOptions{Store: service.PushAPIStore(h)})
 	if err != nil {
 		t.Fatal(err)
 	}

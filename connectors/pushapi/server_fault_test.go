@@ -17,6 +17,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/pushapi"
+	"github.com/gapless-sync/gapless/service"
 )
 
 // faultyStore is a store that fails at will.
@@ -127,7 +128,7 @@ func TestATornEnumerationNeverLooksComplete(t *testing.T) {
 				if version == "1.0 in the second pass" {
 					fail = 2
 				}
-				store := &faultyStore{Store: hubStore{openHub(t, t.TempDir(), false)}}
+				store := &faultyStore{Store: service.PushAPIStore(openHub(t, t.TempDir(), false))}
 				store.entry = func(enumeration, entry int) error {
 					if enumeration == fail && entry == at {
 						return errDisk
@@ -171,7 +172,7 @@ func TestFailuresOfTheStore(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			h := openHub(t, t.TempDir(), false)
-			for _, store := range []*faultyStore{{Store: hubStore{h}, corpus: test.err}, {Store: hubStore{h}, write: func() error { return test.err }}} {
+			for _, store := range []*faultyStore{{Store: service.PushAPIStore(h), corpus: test.err}, {Store: service.PushAPIStore(h), write: func() error { return test.err }}} {
 				f := serve(t, h, pushapi.ServerOptions{Store: store})
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url("wiki/add_documents"), strings.NewReader(multi("PAPI_0:uri", "a", "PAPI_0:part_bytes:p", "x")))
 				if err != nil {
@@ -203,7 +204,7 @@ func TestFailuresOfTheStore(t *testing.T) {
 // TestTooManyRequestsAreToldToComeBack holds as many as are allowed.
 func TestTooManyRequestsAreToldToComeBack(t *testing.T) {
 	t.Parallel()
-	store := &faultyStore{Store: hubStore{openHub(t, t.TempDir(), false)}}
+	store := &faultyStore{Store: service.PushAPIStore(openHub(t, t.TempDir(), false))}
 	release, entered := make(chan struct{}), make(chan struct{}, 2)
 	store.write = func() error {
 		entered <- struct{}{}
@@ -227,7 +228,7 @@ func TestTooManyRequestsAreToldToComeBack(t *testing.T) {
 // TestClientsThatStall are given up, and hold nothing any more.
 func TestClientsThatStall(t *testing.T) {
 	t.Parallel()
-	store := &faultyStore{Store: hubStore{openHub(t, t.TempDir(), false)}, entry: func(int, int) error { return nil }}
+	store := &faultyStore{Store: service.PushAPIStore(openHub(t, t.TempDir(), false)), entry: func(int, int) error { return nil }}
 	f := serve(t, nil, pushapi.ServerOptions{Store: store, Stall: 700 * time.Millisecond})
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {
@@ -296,7 +297,7 @@ func TestEnumerationIsFlatInMemory(t *testing.T) { //nolint:paralleltest // it m
 	const total = 1_000_000
 	var watch heapWatch
 	watch.sample()
-	store := &faultyStore{Store: hubStore{openHub(t, t.TempDir(), false)}, entry: func(_, entry int) error {
+	store := &faultyStore{Store: service.PushAPIStore(openHub(t, t.TempDir(), false)), entry: func(_, entry int) error {
 		if entry%50_000 == 0 {
 			watch.sample()
 		}

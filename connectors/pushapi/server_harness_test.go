@@ -21,6 +21,7 @@ import (
 
 	"github.com/gapless-sync/gapless/connectors/pushapi"
 	"github.com/gapless-sync/gapless/hub"
+	"github.com/gapless-sync/gapless/service"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -38,7 +39,7 @@ type fixture struct {
 func serve(t testing.TB, h *hub.Hub, o pushapi.ServerOptions) *fixture {
 	t.Helper()
 	if o.Store == nil {
-		o.Store = hubStore{h}
+		o.Store = service.PushAPIStore(h)
 	}
 	s, err := pushapi.NewServer(o)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/pushapi"
 	"github.com/gapless-sync/gapless/service"
 )

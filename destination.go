@@ -80,3 +80,17 @@ type Searchable interface {
 	// readers.
 	Searchable(ctx context.Context, serial uint64) (bool, error)
 }
+
+// FullRunner is a session whose destination retires on its own what a full
+// run did not contain.
+type FullRunner interface {
+	// BeginFull is called before the first Push of a run that reads every
+	// partition of the connector in full, and with resumed when a run goes on
+	// with such a run that was broken off. A session that cannot go on with it
+	// returns [Expired], and the run begins anew.
+	BeginFull(ctx context.Context, resumed bool) error
+	// EndFull is called when every partition has been read to its end, nothing
+	// was rejected and all is synced, before the checkpoint of the last one:
+	// what was not pushed since BeginFull does not exist at the source.
+	EndFull(ctx context.Context) error
+}

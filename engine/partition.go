@@ -77,7 +77,9 @@ func (r *run) perPartition(ctx context.Context, s *surveyed, d plan.Decision) er
 func (r *run) carryOut(ctx context.Context, s *surveyed, d plan.Decision) (*task, error) {
 	t, err := r.attempt(ctx, s, d)
 	if again, ok := reconsider(s.facts, d, t, err); ok {
-		t, err = r.attempt(ctx, s, again)
+		if err = r.beginAgain(ctx, again); err == nil {
+			t, err = r.attempt(ctx, s, again)
+		}
 	}
 	return t, t.finish(ctx, err)
 }
@@ -85,7 +87,7 @@ func (r *run) carryOut(ctx context.Context, s *surveyed, d plan.Decision) (*task
 // reconsider decides again after the source refused a position or mark before
 // emitting anything.
 func reconsider(f plan.Facts, d plan.Decision, t *task, err error) (plan.Decision, bool) {
-	if gapless.KindOf(err) != gapless.KindExpired || err == nil || t.books.certificate.Read.Count > 0 {
+	if gapless.KindOf(err) != gapless.KindExpired || err == nil || t.books.certificate.Read.Count > t.books.restored {
 		return d, false
 	}
 	switch d.Mode {
@@ -304,6 +306,9 @@ func (t *task) complete(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := t.endFull(ctx); err != nil {
+		return err
+	}
 	if err := t.syncWith(ctx, c); err != nil {
 		return err
 	}
@@ -488,6 +493,7 @@ type books struct {
 	certificate  proof.Certificate
 	counts       Counts
 	unidentified int          // records that the source could not even name
+	restored     uint64       // records read by the runs that this one goes on with
 	deleting     proof.Digest // deletes by absence, pushed and not synced yet
 }
 
@@ -528,7 +534,7 @@ func (b *books) restore(text json.RawMessage) error {
 	c.Read, c.Unchanged, c.Filtered = saved.Certificate.Read, saved.Certificate.Unchanged, saved.Certificate.Filtered
 	c.Rejected, c.Pushed, c.Synced = saved.Certificate.Rejected, saved.Certificate.Pushed, saved.Certificate.Synced
 	c.Deleted, c.Started = saved.Certificate.Deleted, saved.Certificate.Started
-	b.counts, b.unidentified = saved.Counts, saved.Unidentified
+	b.counts, b.unidentified, b.restored = saved.Counts, saved.Unidentified, c.Read.Count
 	return nil
 }
 

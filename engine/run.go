@@ -48,6 +48,7 @@ type run struct {
 	progress Progress
 	results  []PartitionSummary
 	notes    []string
+	full     *fullRun // nil if this is none
 }
 
 // Run decides what to do, does it, and accounts for it. The summary is valid
@@ -104,6 +105,9 @@ func (r *run) execute(ctx context.Context, o RunOptions) error {
 	}
 	for _, p := range s.partitions {
 		r.seq = max(r.seq, p.known.Seq, p.facts.Destination.Seq)
+	}
+	if err := r.beginPlanned(ctx); err != nil {
+		return err
 	}
 	reading, stopReading := context.WithCancelCause(ctx)
 	defer stopReading(nil)

@@ -10,5 +10,5 @@
 // method that opens a [Session] of four). Everything more is an optional
 // interface of one method that the engine finds by assertion: [Partitioner],
 // [Positioner], [ChangeReader], [KeyReader], [Fetcher], [Resumer], [Estimator] for sources;
-// [Enumerator], [Getter], [Searchable] for sessions.
+// [Enumerator], [Getter], [Searchable], [FullRunner] for sessions.
 package gapless

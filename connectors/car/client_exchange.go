@@ -1,0 +1,258 @@
+package car
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+)
+
+// maxReply bounds the body of a reply that is read whole.
+const maxReply = 64 << 20
+
+// maxRetryAfter is the longest wait that a service can ask for.
+const maxRetryAfter = 5 * time.Minute
+
+// call is one request, sent any number of times: repeating any is harmless.
+type call struct {
+	// what it does, as in "read source x"
+	what   string
+	method string
+	url    string
+	body   []byte
+	// takes lists statuses beyond 2xx that are no failure.
+	takes []int
+}
+
+type reply struct {
+	status int
+	body   []byte
+}
+
+// Error is a refusal by the service.
+type Error struct {
+	// What was being done, such as "import rows".
+	What string
+	// Status of the reply.
+	Status int
+	// Message of the service, shortened.
+	Message string
+}
+
+// Error returns all on one line.
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%s: the service answers %d %s", e.What, e.Status, http.StatusText(e.Status))
+	if e.Message != "" {
+		text += ": " + e.Message
+	}
+	return text
+}
+
+// StatusOf returns the status of the reply that err is about; 0 if it is about
+// none.
+func StatusOf(err error) int {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Status
+	}
+	return 0
+}
+
+// classify gives a refusal the class that its status stands for.
+func (e *Error) classify() error {
+	switch {
+	case e.Status == http.StatusUnauthorized:
+		return gapless.Because(gapless.CauseAuthentication, e)
+	case e.Status == http.StatusForbidden:
+		return gapless.Because(gapless.CauseForbidden, e)
+	case e.Status < 400, e.Status >= 500, e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooManyRequests:
+		return gapless.Recoverable(e) // redirects are those of a login or a proxy
+	}
+	return gapless.Unrecoverable(e)
+}
+
+// transient reports whether the same request may be taken later.
+func transient(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// send carries a call out, again and again if that promises something. read
+// takes the body of a success; the call is repeated if it fails. The error is
+// classified.
+func (c *Client) send(ctx context.Context, call *call, read func(status int, body io.Reader) error) error {
+	for attempt := 0; ; attempt++ {
+		wait, err := c.try(ctx, call, read)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
+		}
+		refused, ok := errors.AsType[*Error](err)
+		if ok && !transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries {
+			return err
+		}
+		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
+			return fmt.Errorf("%s: %w", call.what, err)
+		}
+	}
+}
+
+// backoff returns a random wait that may grow to five seconds.
+func backoff(attempt int) time.Duration {
+	limit := min(200*time.Millisecond<<min(attempt, 10), 5*time.Second)
+	return limit/2 + rand.N(limit/2)
+}
+
+// try sends a call once.
+func (c *Client) try(ctx context.Context, call *call, read func(status int, body io.Reader) error) (wait time.Duration, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &watchdog{limit: c.opts.Timeout}
+	w.timer = time.AfterFunc(w.limit, func() { cancel(errSilent) })
+	defer w.timer.Stop()
+	request, err := c.request(ctx, call, w)
+	if err != nil {
+		return 0, gapless.Unrecoverable(fmt.Errorf("%s: %w", call.what, err))
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return 0, unreachable(ctx, call, err)
+	}
+	defer func() { _ = response.Body.Close() }() // what was read is judged already
+	body := w.reader(response.Body)
+	if !call.accepts(response.StatusCode) {
+		text, _ := io.ReadAll(io.LimitReader(body, 4<<10)) // of a refusal, any part will do
+		refused := &Error{What: call.what, Status: response.StatusCode, Message: clip(string(text))}
+		return retryAfter(response.Header, time.Now()), refused.classify()
+	}
+	if err := read(response.StatusCode, body); err != nil {
+		if ctx.Err() != nil || errors.Is(err, io.ErrUnexpectedEOF) {
+			return 0, unreachable(ctx, call, err)
+		}
+		return 0, err
+	}
+	_, _ = io.CopyN(io.Discard, body, 4<<10) // so that the connection is used again
+	return 0, nil
+}
+
+func (c *Client) request(ctx context.Context, call *call, w *watchdog) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, call.method, call.url, nil)
+	if err != nil {
+		return nil, errors.New("the address of the request is none") // the error repeats ids
+	}
+	if len(call.body) > 0 {
+		request.ContentLength = int64(len(call.body))
+		request.GetBody = func() (io.ReadCloser, error) {
+			return io.NopCloser(w.reader(bytes.NewReader(call.body))), nil
+		}
+		request.Body, _ = request.GetBody()
+	}
+	h := request.Header
+	h.Set("Accept", "application/json")
+	h.Set("Content-Type", "application/json")
+	h.Set("User-Agent", "gapless")
+	h.Set("Authorization", c.authorization)
+	return request, nil
+}
+
+func (call *call) accepts(status int) bool {
+	return status >= 200 && status < 300 || slices.Contains(call.takes, status)
+}
+
+var errSilent = errors.New("the service is silent")
+
+// unreachable classifies the loss of a connection, without the address that
+// the errors of net/http repeat.
+func unreachable(ctx context.Context, call *call, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if addressed, ok := errors.AsType[*url.Error](err); ok {
+		err = addressed.Err
+	}
+	return gapless.Recoverable(fmt.Errorf("%s: the service cannot be reached: %w", call.what, err))
+}
+
+// retryAfter returns how long the service asks to wait.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	wait := time.Duration(0)
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}
+
+// exchange carries out a call whose reply is read whole, and has decode look at
+// it. A reply that makes no sense is asked for again.
+func (c *Client) exchange(ctx context.Context, call *call, decode func(reply) error) error {
+	return c.send(ctx, call, func(status int, body io.Reader) error {
+		text, err := io.ReadAll(io.LimitReader(body, maxReply+1))
+		if err != nil {
+			return unreachable(ctx, call, err)
+		}
+		if len(text) > maxReply {
+			return gapless.Unrecoverable(fmt.Errorf("%s: the reply has more than %d bytes", call.what, maxReply))
+		}
+		if decode == nil {
+			return nil
+		}
+		if err := decode(reply{status, text}); err != nil {
+			return unreadable(call, err)
+		}
+		return nil
+	})
+}
+
+// unreadable says that a reply makes no sense, unless err is classified.
+func unreadable(call *call, err error) error {
+	if _, ok := errors.AsType[*gapless.Failure](err); ok {
+		return err
+	}
+	return gapless.Recoverable(fmt.Errorf("%s: the reply cannot be read: %w", call.what, err))
+}
+
+// unsettled classifies the failure to read something: it leaves no gap, and the
+// outcome of what was sent before stays open. Only the absence of what was
+// asked for is an answer.
+func unsettled(err error) error {
+	if err != nil && gapless.KindOf(err) == gapless.KindUnrecoverable && !errors.Is(err, gapless.ErrNotFound) {
+		return gapless.Recoverable(err)
+	}
+	return err
+}
+
+// watchdog ends an exchange in which nothing moves.
+type watchdog struct {
+	limit time.Duration
+	timer *time.Timer
+}
+
+func (w *watchdog) reader(r io.Reader) io.Reader { return &watched{w, r} }
+
+type watched struct {
+	*watchdog
+	r io.Reader
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	w.timer.Reset(w.limit)
+	return n, err
+}

@@ -23,6 +23,8 @@ type Commit struct {
 	If []Condition
 	// Batch of changes; may be nil.
 	Batch *gapless.Batch
+	// More batches, of other collections, behind it. Their rows have no parts.
+	More []*gapless.Batch
 	// Whole says that one row that is rejected refuses all: [ErrRefused].
 	Whole bool
 	// ClearCheckpoints removes all checkpoints of the connector.
@@ -41,7 +43,15 @@ type Condition struct {
 }
 
 func (c *Commit) empty() bool {
-	return len(c.Batch.Rows) == 0 && len(c.Checkpoints) == 0 && len(c.If) == 0 && !c.ClearCheckpoints
+	return c.rows() == 0 && len(c.Checkpoints) == 0 && len(c.If) == 0 && !c.ClearCheckpoints
+}
+
+func (c *Commit) rows() int {
+	n := len(c.Batch.Rows)
+	for _, b := range c.More {
+		n += len(b.Rows)
+	}
+	return n
 }
 
 // holds returns [ErrConflict] unless all conditions do.
@@ -62,6 +72,11 @@ func (s *Session) holds(conditions []Condition) error {
 		}
 	}
 	return nil
+}
+
+// Commit applies c, unsynced.
+func (s *Session) Commit(ctx context.Context, c Commit) (gapless.Receipt, error) {
+	return s.commit(ctx, nil, &c)
 }
 
 // Upload takes in the contents of parts ahead of the commit that they belong
@@ -108,9 +123,6 @@ func (u *Upload) Commit(ctx context.Context, c Commit) (gapless.Receipt, error) 
 		return gapless.Receipt{}, errUploadDone
 	}
 	u.done = true
-	if c.Batch == nil {
-		c.Batch = &gapless.Batch{}
-	}
 	return u.session.commit(ctx, u.stage, &c)
 }
 

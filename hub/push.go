@@ -32,6 +32,9 @@ func (s *Session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, 
 // commit applies c, whose parts may be in a stage already.
 func (s *Session) commit(ctx context.Context, parts *stage, c *Commit) (gapless.Receipt, error) {
 	h := s.hub
+	if c.Batch == nil {
+		c.Batch = &gapless.Batch{}
+	}
 	if err := h.begin(); err != nil {
 		return gapless.Receipt{}, err
 	}
@@ -63,23 +66,27 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 	if err := s.holds(c.If); err != nil {
 		return gapless.Receipt{}, err
 	}
-	if len(c.Batch.Rows) == 0 {
+	if c.rows() == 0 {
 		return s.fill(func(b *pebble.Batch) error { return s.moveCheckpoints(b, c) })
 	}
 	h := s.hub
-	w, err := h.newWriter(s.connector, c.Batch, parts)
+	w, err := h.newWriter(s.connector, c, parts)
 	if err != nil {
 		return gapless.Receipt{}, err
 	}
-	for i := range c.Batch.Rows {
-		if err := w.row(i); err != nil {
+	if err := w.write(c.Batch); err != nil {
+		return gapless.Receipt{}, err
+	}
+	w.parts = nil
+	for _, b := range c.More {
+		if err := w.write(b); err != nil {
 			return gapless.Receipt{}, err
 		}
 	}
 	if c.Whole && len(w.rejected) > 0 {
 		return gapless.Receipt{Rejected: w.rejected}, errors.Join(ErrRefused, w.out.Close())
 	}
-	if err := errors.Join(w.feed(), s.moveCheckpoints(w.out, c)); err != nil {
+	if err := s.moveCheckpoints(w.out, c); err != nil {
 		return gapless.Receipt{}, err
 	}
 	if err := w.commit(); err != nil {
@@ -88,45 +95,75 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 	return gapless.Receipt{Serial: h.serials.last, Rejected: w.rejected}, nil
 }
 
-// writer turns one batch of the SDK into one batch of the store.
+// writer turns the batches of one commit into one batch of the store.
 type writer struct {
-	hub        *Hub
-	connector  *connector
-	collection *collection
+	hub       *Hub
+	connector *connector
+	parts     *stage // of the batch being written; may be nil
+	out       *pebble.Batch
+	reads     bool // out can be read: older parts or patched data are needed
+	next      uint64
+	rejected  []gapless.Rejection
+	written   []*collection
+	// Of the batch being written:
 	in         *gapless.Batch
-	parts      *stage
-	out        *pebble.Batch
-	reads      bool // out can be read: older parts or patched data are needed
-	next       uint64
+	collection *collection
 	key        []byte
 	accepted   []int32
-	rejected   []gapless.Rejection
 }
 
-func (h *Hub) newWriter(c *connector, in *gapless.Batch, parts *stage) (*writer, error) {
-	if err := h.serials.reserve(h.store, uint64(len(in.Rows))); err != nil {
+func (h *Hub) newWriter(c *connector, commit *Commit, parts *stage) (*writer, error) {
+	if err := h.serials.reserve(h.store, uint64(commit.rows())); err != nil {
 		return nil, err
 	}
-	w := &writer{hub: h, connector: c, in: in, parts: parts, next: h.serials.last + 1, accepted: h.buffer.accepted[:0]}
-	w.reads = parts != nil
-	if known := h.names.collection(c.name, in.Partition.Collection); known != nil && known.parts {
-		w.reads = true
-	}
-	for i := range in.Rows {
-		w.reads = w.reads || in.Rows[i].Op == gapless.OpPatch
+	w := &writer{hub: h, connector: c, parts: parts, next: h.serials.last + 1, accepted: h.buffer.accepted}
+	w.reads = parts != nil || h.reads(c, commit.Batch)
+	size := batchSize(commit.Batch)
+	for _, b := range commit.More {
+		w.reads = w.reads || h.reads(c, b)
+		size += batchSize(b)
 	}
 	if w.reads {
 		w.out = h.store.db.NewIndexedBatch()
 	} else {
-		w.out = h.store.db.NewBatchWithSize(len(in.Buf) + len(in.Buf)/8 + 64*len(in.Rows))
+		w.out = h.store.db.NewBatchWithSize(size)
 	}
-	var err error
-	w.collection, err = h.names.adoptCollection(c, in.Partition.Collection, parts != nil, w.out)
+	return w, parts.into(w.out)
+}
+
+// reads reports whether to write in depends on what is there.
+func (h *Hub) reads(c *connector, in *gapless.Batch) bool {
+	if known := h.names.collection(c.name, in.Partition.Collection); known != nil && known.parts {
+		return true
+	}
+	for i := range in.Rows {
+		if in.Rows[i].Op == gapless.OpPatch {
+			return true
+		}
+	}
+	return false
+}
+
+func batchSize(in *gapless.Batch) int { return len(in.Buf) + len(in.Buf)/8 + 64*len(in.Rows) }
+
+// write writes one batch and its part of the feed.
+func (w *writer) write(in *gapless.Batch) (err error) {
+	if len(in.Rows) == 0 {
+		return nil
+	}
+	w.in, w.accepted = in, w.accepted[:0]
+	w.collection, err = w.hub.names.adoptCollection(w.connector, in.Partition.Collection, w.parts != nil, w.out)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	w.key = idKey(spaceRecord, w.collection.id, "")
-	return w, parts.into(w.out)
+	for i := range in.Rows {
+		if err := w.row(i); err != nil {
+			return err
+		}
+	}
+	w.written = append(w.written, w.collection)
+	return w.feed()
 }
 
 // commit applies what was written and makes its serials the latest.
@@ -140,12 +177,17 @@ func (w *writer) commit() error {
 		return err
 	}
 	h.buffer.unsynced = true
-	w.collection.registered = true
-	if n := uint64(len(w.accepted)); n > 0 {
-		h.serials.last += n
+	n := w.next - 1 - h.serials.last
+	h.serials.last += n
+	for _, c := range w.written {
+		c.registered = true
+		if n > 0 {
+			c.changed.Store(h.serials.last)
+		}
+	}
+	if n > 0 {
 		w.connector.feed.last = h.serials.last
 		w.connector.feed.count += n
-		w.collection.changed.Store(h.serials.last)
 	}
 	return nil
 }
@@ -204,6 +246,9 @@ func (w *writer) unfit(i int, key []byte) error {
 	if w.parts != nil {
 		return w.parts.reject[i]
 	}
+	if len(w.in.Parts(i)) > 0 {
+		return errors.New("the record has parts, which this commit cannot take")
+	}
 	return nil
 }
 
@@ -256,7 +301,8 @@ func (w *writer) refuse(i int, err error) {
 
 // feed writes the accepted rows to the connector's feed.
 func (w *writer) feed() error {
-	serial, ordinal := w.hub.serials.last+1, w.connector.feed.count
+	serial := w.next - uint64(len(w.accepted))
+	ordinal := w.connector.feed.count + serial - w.hub.serials.last - 1
 	for rows := w.accepted; len(rows) > 0; {
 		block, n := w.hub.buffer.feed[:0], 0
 		for n < len(rows) && len(block) < feedBlockBytes {

@@ -18,7 +18,7 @@ import (
 const (
 	searchDir = "search"
 	// indexVersion changes with everything that makes an old index useless.
-	indexVersion = "1"
+	indexVersion = "2"
 	// A batch of the index ends at whichever comes first.
 	indexBatchDocs  = 1000
 	indexBatchBytes = 2 << 20
@@ -29,11 +29,13 @@ const (
 	fieldScope = "s" // connector and collection, as words that no text has
 	fieldTitle = "t"
 	fieldBody  = "x"
+	fieldData  = "f" // what filters and facets see; stored, and not indexed
 )
 
 const (
 	scopeOptions = index.IndexField | index.SkipFreqNorm
 	textOptions  = index.IndexField | index.IncludeTermVectors
+	dataOptions  = index.StoreField
 )
 
 // indexState says what the index holds of one connector. It is written in the
@@ -167,8 +169,12 @@ func (b *indexBatch) put(r pebble.Reader, c *collection, key []byte, s *stored) 
 	if len(text.body) > 0 {
 		doc.AddField(document.NewTextFieldCustom(fieldBody, nil, text.body, textOptions, analyzer{}))
 	}
+	fields := fieldValues(s.data)
+	if len(fields) > 0 {
+		doc.AddField(document.NewTextFieldCustom(fieldData, nil, fields, dataOptions, nil))
+	}
 	b.docs++
-	b.bytes += len(text.titles) + len(text.body) + len(key)
+	b.bytes += len(text.titles) + len(text.body) + len(fields) + len(key)
 	return b.batch.IndexAdvanced(doc)
 }
 

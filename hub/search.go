@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,11 @@ type Query struct {
 	// Limit is how many hits are returned, 10 by default and 1000 at most,
 	// behind the first Offset of them, 100,000 at most.
 	Limit, Offset int
+	// Filters narrow the search: of several that name one field with = one has
+	// to let a record pass, of all others every one. 64 at most.
+	Filters []Filter
+	// Facets count what matches, on all pages. 16 at most.
+	Facets []FacetOf
 }
 
 // Result is a page of hits, best first.
@@ -43,6 +49,8 @@ type Result struct {
 	// Total is how many records match, on all pages.
 	Total uint64
 	Hits  []Hit
+	// Facets are those that were asked for, in that order.
+	Facets []Facet
 }
 
 // Hit is one record that matches, as it is in the synced view.
@@ -61,6 +69,7 @@ type Hit struct {
 // Search returns the records that match. It sees what is searchable; nothing
 // that is not synced is ever found. It returns [ErrNoSearch] without search,
 // and [gapless.ErrNotFound] for a connector or collection that there is not.
+// What is wrong with a query carries [gapless.CodeUsage].
 func (h *Hub) Search(ctx context.Context, q Query) (Result, error) {
 	x := h.indexer()
 	if x == nil {
@@ -74,7 +83,7 @@ func (h *Hub) Search(ctx context.Context, q Query) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	request, err := h.request(q, terms)
+	request, inspect, err := h.request(q, terms)
 	if err != nil {
 		return Result{}, err
 	}
@@ -87,7 +96,7 @@ func (h *Hub) Search(ctx context.Context, q Query) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("search: %w", err)
 	}
-	result := Result{Total: found.Total}
+	result := Result{Total: found.Total, Facets: inspect.results()}
 	v := h.views.acquire()
 	defer h.views.release(v)
 	marks := wanted(terms)
@@ -158,24 +167,25 @@ func parseQuery(text string) (terms []queryTerm, err error) {
 			continue
 		}
 		if count += len(t.words); count > maxQueryWords {
-			return nil, gapless.Misconfigured(fmt.Errorf("a query has at most %d words", maxQueryWords))
+			return nil, gapless.Errorf(gapless.CodeUsage, "search", "a query has at most %d words", maxQueryWords)
 		}
 		terms = append(terms, t)
 	}
 }
 
-func (h *Hub) request(q Query, terms []queryTerm) (*bleve.SearchRequest, error) {
+func (h *Hub) request(q Query, terms []queryTerm) (*bleve.SearchRequest, *inspection, error) {
 	if q.Limit < 0 || q.Offset < 0 || q.Offset > maxHitsBehind {
-		return nil, gapless.Misconfigured(fmt.Errorf("limit %d and offset %d: the offset is from 0 to %d", q.Limit, q.Offset, maxHitsBehind))
+		return nil, nil, gapless.Errorf(gapless.CodeUsage, "search", "limit %d and offset %d: the offset is from 0 to %d", q.Limit, q.Offset, maxHitsBehind)
 	}
-	if q.Limit == 0 {
-		q.Limit = defaultHits
-	}
-	var must, not []query.Query
 	scope, err := h.scope(q)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	inspect, err := newInspection(q)
+	if err != nil {
+		return nil, nil, err
+	}
+	var must, not []query.Query
 	for _, t := range terms {
 		if t.not {
 			not = append(not, t.query())
@@ -190,13 +200,15 @@ func (h *Hub) request(q Query, terms []queryTerm) (*bleve.SearchRequest, error) 
 	if scope != nil {
 		all.AddFilter(scope) // it has no norm, so that it could not be scored
 	}
-	return bleve.NewSearchRequestOptions(all, min(q.Limit, maxHits), q.Offset, false), nil
+	inspect.Query = all
+	return bleve.NewSearchRequestOptions(inspect, min(cmp.Or(q.Limit, defaultHits), maxHits), q.Offset, false), inspect, nil
 }
 
 func (h *Hub) scope(q Query) (query.Query, error) {
 	if q.Connector == "" {
 		if q.Collection != "" {
-			return nil, gapless.Misconfigured(fmt.Errorf("collection %s: name its connector as well", q.Collection))
+			return nil, gapless.Errorf(gapless.CodeUsage, q.Collection, "a collection needs its connector").
+				WithHint("name the connector as well")
 		}
 		return nil, nil
 	}

@@ -10,12 +10,10 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/gapless-sync/gapless"
-	"github.com/gapless-sync/gapless/hub"
 )
 
 // Config is what a daemon needs.
@@ -221,18 +219,10 @@ func (s *Service) health(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) search(w http.ResponseWriter, r *http.Request) {
-	q := hub.Query{Text: r.FormValue("q"), Connector: r.FormValue("connector"), Collection: r.FormValue("collection"), Limit: 10}
-	for name, field := range map[string]*int{"limit": &q.Limit, "offset": &q.Offset} {
-		text := r.FormValue(name)
-		if text == "" {
-			continue
-		}
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			answer(w, nil, gapless.Errorf(gapless.CodeUsage, name, "want a number, not %q", text))
-			return
-		}
-		*field = n
+	q, err := parseQuery(r.URL.RawQuery)
+	if err != nil {
+		answer(w, nil, err)
+		return
 	}
 	found, err := s.Project.Search(r.Context(), q)
 	answer(w, found, err)

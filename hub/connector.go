@@ -14,7 +14,25 @@ and searchable, and can be searched with ` + "`gapless search`" + `.
 As a source it gives the records of one of its connectors to another
 destination, and tells every change, deletions included. Changes are kept for
 the last million per connector; a reader that was away for longer reads
-everything once.`
+everything once.
+
+### Search
+
+A search finds records by words and by the fields of their data: the elements at
+its top, which for documents of the Push API are their metas.
+
+    gapless search report --filter author=ann --filter author=bob
+    gapless search --filter 'size>=1000' --filter 'modified<2026-01-01'
+    gapless search report --facet author --facet type:3
+
+Of several filters that name one field with = one has to be met, of all others
+every one; with <, <=, > and >= numbers and RFC 3339 dates are compared. A facet
+counts all hits, on every page, by the values of a field. Of an array every
+element is a value. Texts of more than 256 bytes and what is nested are none,
+nor are more than 256 values of one record.
+
+The daemon answers the same at /search, with the parameters q, connector,
+collection, filter, facet, limit and offset; filter and facet may be repeated.`
 
 const connectorExample = `hub:
   search: true

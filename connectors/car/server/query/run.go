@@ -167,7 +167,7 @@ type rowWriter struct {
 // add writes a row that is valid until add returns.
 func (w *rowWriter) add(v *view) error {
 	if len(w.list.sel.nested) == 0 {
-		w.row.view, w.row.rows = *v, 1
+		w.row.view = *v
 		return w.write(&w.row)
 	}
 	it, err := w.x.keep(v)
@@ -179,7 +179,6 @@ func (w *rowWriter) add(v *view) error {
 
 func (w *rowWriter) addItem(it *item) error {
 	if len(w.list.sel.nested) == 0 {
-		it.rows = 1
 		return w.write(it)
 	}
 	w.block = append(w.block, it)
@@ -198,6 +197,9 @@ func (w *rowWriter) flush() error {
 	if err := w.x.expand(w.list.sel, w.block); err != nil {
 		return err
 	}
+	if err := w.returned(w.block...); err != nil {
+		return err
+	}
 	for _, it := range w.block {
 		if err := w.write(it); err != nil {
 			return err
@@ -210,10 +212,17 @@ func (w *rowWriter) flush() error {
 	return nil
 }
 
-func (w *rowWriter) write(it *item) error {
-	if w.x.returned += it.rows; w.x.returned > w.x.limits.Rows {
-		return mistake(nil, "the reply has more than %d rows: narrow it with where, source or limit", w.x.limits.Rows)
+// returned counts rows before they are written, with all that is nested.
+func (w *rowWriter) returned(items ...*item) error {
+	for _, it := range items {
+		if w.x.returned += it.rows; w.x.returned > w.x.limits.Rows {
+			return mistake(nil, "the reply has more than %d rows: narrow it with where, source or limit", w.x.limits.Rows)
+		}
 	}
+	return nil
+}
+
+func (w *rowWriter) write(it *item) error {
 	if w.written {
 		w.x.out.raw(",")
 	}

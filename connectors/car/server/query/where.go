@@ -235,8 +235,8 @@ func (t *test) match(v *view) bool {
 	case opLike, opIlike:
 		return got.Type == gjson.String && t.pattern.match(got.Str)
 	}
-	order, comparable := t.compare(got)
-	if !comparable {
+	order, ok := t.compare(got)
+	if !ok {
 		return false
 	}
 	switch t.op {

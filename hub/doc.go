@@ -12,7 +12,7 @@
 //
 // Records, parts, checkpoints, fencing epochs, the feed, the search index, and
 // the connector that offers them as source and destination. Protocols, plans,
-// HTTP and configuration do not: servers call the methods of [Hub] and
+// HTTP, configuration and the formats of parts (see hub/text) do not: servers call the methods of [Hub] and
 // [Session].
 //
 // # Folder
@@ -37,6 +37,7 @@
 //	'f' connector id(4) first serial(8)        ordinal(uv) collection id(uv) count(uv) (op(1) key)*
 //	'p' incarnation(4) push(8) part(4) chunk(4)  up to 256 KiB of a part
 //	'g' incarnation(4) push(8)                 empty: chunks of an unfinished push
+//	't' incarnation(4) push(8) part(4)         why a part has no text, or its text; derived
 //
 // A connector's records share no key with another's. One push writes one
 // batch: its records and one feed block, which holds operations and keys but

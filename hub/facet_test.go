@@ -229,7 +229,7 @@ func TestIndexOfAnOlderLayoutIsBuiltAnew(t *testing.T) {
 	if err := x.index.SetInternal(indexOwner, []byte(h.id+" 1")); err != nil {
 		t.Fatal(err)
 	}
-	b := newIndexBatch(x.index)
+	b := x.newBatch()
 	b.remove(h.names.collection("docs", "items").id, []byte("a")) // tells whether the index is another
 	if err := x.index.Batch(b.batch); err != nil {
 		t.Fatal(err)

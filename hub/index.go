@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 const (
 	searchDir = "search"
 	// indexVersion changes with everything that makes an old index useless.
-	indexVersion = "2"
+	indexVersion = "3"
 	// A batch of the index ends at whichever comes first.
 	indexBatchDocs  = 1000
 	indexBatchBytes = 2 << 20
@@ -144,24 +145,30 @@ func collectionScope(id uint32) string { return fmt.Sprintf("o%d", id) }
 
 // indexBatch collects documents for one write of the index.
 type indexBatch struct {
+	hub   *Hub
 	index bleve.Index
 	batch *bleve.Batch
+	texts []converted // of parts of the documents
 	docs  int
 	bytes int
 }
 
-func newIndexBatch(idx bleve.Index) *indexBatch {
-	return &indexBatch{index: idx, batch: idx.NewBatch()}
+func (x *indexer) newBatch() *indexBatch {
+	return &indexBatch{hub: x.hub, index: x.index, batch: x.index.NewBatch()}
 }
 
 func (b *indexBatch) full() bool { return b.docs >= indexBatchDocs || b.bytes >= indexBatchBytes }
 
 // put indexes a record as it is in r.
-func (b *indexBatch) put(r pebble.Reader, c *collection, key []byte, s *stored) error {
-	text, err := textOf(r, key, s)
+func (b *indexBatch) put(ctx context.Context, r pebble.Reader, c *collection, key []byte, s *stored) error {
+	parts, err := convertParts(ctx, r, key, s)
 	if err != nil {
 		return err
 	}
+	if len(parts) > 0 {
+		b.texts = append(b.texts, converted{idKey(spaceRecord, c.id, key), parts})
+	}
+	text := textOf(key, s, parts)
 	doc := document.NewDocument(docID(c.id, key))
 	doc.AddField(document.NewTextFieldCustom(fieldScope, nil, []byte(connectorScope(c.connector.id)), scopeOptions, nil))
 	doc.AddField(document.NewTextFieldCustom(fieldScope, nil, []byte(collectionScope(c.id)), scopeOptions, nil))
@@ -186,12 +193,15 @@ func (b *indexBatch) remove(c uint32, key []byte) {
 // write applies the batch together with the state that it leads to. It
 // returns once queries see it and the disk holds it.
 func (b *indexBatch) write(connector uint32, s indexState) error {
+	if err := b.hub.keepTexts(b.texts); err != nil {
+		return fmt.Errorf("keep the text of parts: %w", err)
+	}
 	b.batch.SetInternal(stateKey(connector), s.encode())
 	if err := b.index.Batch(b.batch); err != nil {
 		return fmt.Errorf("write the search index: %w", err)
 	}
 	// The index may still be looking at the batch, so it is not used again.
-	b.batch, b.docs, b.bytes = b.index.NewBatch(), 0, 0
+	b.batch, b.texts, b.docs, b.bytes = b.index.NewBatch(), nil, 0, 0
 	return nil
 }
 

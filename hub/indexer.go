@@ -324,7 +324,7 @@ func (x *indexer) follow(ctx context.Context, v *view, c *connector, ends feedBo
 	case !known && ends.trimmed > 0:
 		st = indexState{serial: ends.last, ordinal: ends.count, walking: true}
 	}
-	b := newIndexBatch(x.index)
+	b := x.newBatch()
 	if st.walking {
 		if err := x.walk(ctx, v, c, &st, b); err != nil {
 			return err
@@ -337,7 +337,7 @@ func (x *indexer) follow(ctx context.Context, v *view, c *connector, ends feedBo
 		}
 		if now == nil {
 			b.remove(e.collection, e.key)
-		} else if err := b.put(v.snap, collection, e.key, now); err != nil {
+		} else if err := b.put(ctx, v.snap, collection, e.key, now); err != nil {
 			return fmt.Errorf("record %s: %w", printable(e.key), err)
 		}
 		st.serial, st.ordinal = e.serial, e.ordinal+1
@@ -362,7 +362,7 @@ func (x *indexer) walk(ctx context.Context, v *view, c *connector, st *indexStat
 			after = string(st.walkKey)
 		}
 		err := walk(ctx, v.snap, collection.id, "", after, func(key []byte, s *stored) error {
-			if err := b.put(v.snap, collection, key, s); err != nil {
+			if err := b.put(ctx, v.snap, collection, key, s); err != nil {
 				return fmt.Errorf("record %s: %w", printable(key), err)
 			}
 			st.walkCollection, st.walkKey = collection.id, append(st.walkKey[:0], key...)

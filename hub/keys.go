@@ -16,6 +16,7 @@ const (
 	spaceFeed       = 'f'
 	spaceChunk      = 'p'
 	spaceOrphan     = 'g'
+	spaceText       = 't'
 )
 
 const (

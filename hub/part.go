@@ -233,13 +233,16 @@ func dropOrphans(r pebble.Reader, b *pebble.Batch) error {
 	})
 }
 
-// dropParts puts into b what removes the chunks of parts.
+// dropParts puts into b what removes parts, with what became of them.
 func dropParts(b *pebble.Batch, parts []storedPart) error {
 	for i := range parts {
 		for n := range parts[i].chunkCount() {
 			if err := b.Delete(parts[i].blob.chunk(n), nil); err != nil {
 				return err
 			}
+		}
+		if err := b.Delete(parts[i].blob.text(), nil); err != nil {
+			return err
 		}
 	}
 	return nil

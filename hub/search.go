@@ -128,7 +128,7 @@ func (h *Hub) hit(v *view, id string, marks map[string]bool) (Hit, bool, error) 
 	if err != nil {
 		return Hit{}, false, err
 	}
-	text, err := textOf(v.snap, []byte(key), &s)
+	text, err := h.indexedText([]byte(key), &s)
 	if err != nil {
 		return Hit{}, false, err
 	}

@@ -437,9 +437,9 @@ func TestIndexWalkIsResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := h.names.collection("docs", "items")
-	b := newIndexBatch(x.index)
+	b := x.newBatch()
 	for i := range 1200 {
-		if err := b.put(h.store.db, c, fmt.Appendf(nil, "%04d", i), &stored{data: []byte(`{"x":"alpha"}`)}); err != nil {
+		if err := b.put(t.Context(), h.store.db, c, fmt.Appendf(nil, "%04d", i), &stored{data: []byte(`{"x":"alpha"}`)}); err != nil {
 			t.Fatal(err)
 		}
 	}

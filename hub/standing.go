@@ -28,7 +28,8 @@ type Standing struct {
 	// searchable.
 	Reason string
 	// Unread are the parts that queries do not find anything of, by name, with
-	// the reason.
+	// the reason. Before the index has read the record they are those of which
+	// the type and the size say so.
 	Unread []UnreadPart
 }
 
@@ -57,16 +58,10 @@ func (s *Session) Standing(_ context.Context, p gapless.Partition, key string) (
 	if err != nil {
 		return Standing{}, h.store.classifyRead(err)
 	}
-	parts, err := decodeManifest(record.manifest)
-	if err != nil {
-		return Standing{}, h.store.classifyRead(err)
-	}
 	st := Standing{Serial: record.serial}
 	st.Stage, st.Reason = h.stage(record.serial)
-	for i := range parts {
-		if textKind(parts[i].media) == nil {
-			st.Unread = append(st.Unread, UnreadPart{parts[i].name, fmt.Sprintf("no text is read from the media type %q", parts[i].media)})
-		}
+	if st.Unread, err = h.unread([]byte(key), &record); err != nil {
+		return Standing{}, h.store.classifyRead(err)
 	}
 	return st, nil
 }

@@ -31,6 +31,8 @@ type call struct {
 	body   []byte
 	// takes lists statuses beyond 2xx that are no failure.
 	takes []int
+	// once says that a reply that was begun to be read is not asked for again.
+	once bool
 }
 
 type reply struct {
@@ -94,7 +96,11 @@ func transient(status int) bool {
 // classified.
 func (c *Client) send(ctx context.Context, call *call, read func(status int, body io.Reader) error) error {
 	for attempt := 0; ; attempt++ {
-		wait, err := c.try(ctx, call, read)
+		begun := false
+		wait, err := c.try(ctx, call, func(status int, body io.Reader) error {
+			begun = true
+			return read(status, body)
+		})
 		if err == nil {
 			return nil
 		}
@@ -102,7 +108,7 @@ func (c *Client) send(ctx context.Context, call *call, read func(status int, bod
 			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
 		}
 		refused, ok := errors.AsType[*Error](err)
-		if ok && !transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries {
+		if ok && !transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries || begun && call.once {
 			return err
 		}
 		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {

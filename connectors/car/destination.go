@@ -1,12 +1,20 @@
 package car
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/car/wire"
 )
 
 // DestinationOptions say what a destination imports as.
 type DestinationOptions struct {
-	// Source is the unique id of the source at the service.
+	// Source is the unique id of the source at the service. No two connectors
+	// share one.
 	Source      string
 	Description string
 	// SourceFields and ReportFields are further fields of the objects that
@@ -35,14 +43,233 @@ type DestinationOptions struct {
 
 // Destination imports into one source of a service.
 type Destination struct {
-	client *Client
-	opts   DestinationOptions
+	client      *Client
+	opts        DestinationOptions
+	collections collections
 }
+
+var _ gapless.Destination = (*Destination)(nil)
 
 // NewDestination returns a destination of client's service. Its sessions are
 // [gapless.FullRunner]s. Errors are [gapless.Misconfigured].
 func NewDestination(client *Client, opts DestinationOptions) (*Destination, error) {
-	return &Destination{client, opts}, nil
+	switch {
+	case opts.Source == "" || opts.Source == "." || opts.Source == ".." || strings.ContainsAny(opts.Source, "\r\n\x00"):
+		return nil, invalidOption("source", fmt.Errorf("%q cannot be the id of a source", clip(opts.Source)))
+	case opts.PageRows < 0 || opts.InFlight < 0 || opts.InFlight > maxStatusIDs:
+		return nil, invalidOption("in_flight", fmt.Errorf("imports have at least one row, and at most %d are sent at once", maxStatusIDs))
+	case opts.PageBytes < 0 || opts.PageBytes > wire.MaxReportBytes:
+		return nil, invalidOption("page_size", fmt.Errorf("services take at most %s at once", gapless.ByteSize(wire.MaxReportBytes)))
+	}
+	opts.PageRows = cmp.Or(opts.PageRows, wire.PageRows)
+	opts.PageBytes = cmp.Or(opts.PageBytes, wire.MaxReportBytes-wire.MaxReportBytes/16)
+	opts.InFlight = cmp.Or(opts.InFlight, 4)
+	known, err := newCollections(opts.Extension)
+	if err != nil {
+		return nil, invalidOption("extension", err)
+	}
+	return &Destination{client, opts, known}, nil
 }
 
-var _ = gapless.ErrFenced
+// Open implements [gapless.Destination]. The epoch stands beside the
+// checkpoints at the service or, where those are one plain position, in the
+// file of [DestinationOptions.State].
+func (d *Destination) Open(ctx context.Context, _ string, epoch uint64) (gapless.Session, error) {
+	if epoch > 0 {
+		if _, err := d.client.Prepare(ctx); err != nil {
+			return nil, err
+		}
+		if d.opts.Extension != nil {
+			if err := d.client.Extend(ctx, *d.opts.Extension); err != nil {
+				return nil, err
+			}
+		}
+	}
+	document, err := d.client.Source(ctx, d.opts.Source)
+	absent := errors.Is(err, gapless.ErrNotFound)
+	if err != nil && !absent {
+		return nil, err
+	}
+	file, err := openSidecar(d.opts.State, d.opts.Source)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSession(ctx, d, epoch, &state{sidecar: file, fresh: &document, position: position(document)})
+	if err != nil || epoch == 0 {
+		return s, err
+	}
+	if err := s.begin(ctx, absent); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// begin makes the session's epoch the one in force.
+func (s *session) begin(ctx context.Context, absent bool) error {
+	if s.destination.opts.Model {
+		if s.state.sidecar.Epoch > s.epoch {
+			return s.fenced(s.state.sidecar.Epoch)
+		}
+		s.state.sidecar.Epoch = s.epoch
+		return s.state.sidecar.save()
+	}
+	if absent {
+		if err := s.introduce(ctx); err != nil {
+			return err
+		}
+	}
+	held := decodeLedger(s.state.fresh.ModelStateID)
+	if held.Epoch > s.epoch {
+		return s.fenced(held.Epoch)
+	}
+	if held.Epoch == s.epoch {
+		return nil
+	}
+	held.Epoch = s.epoch
+	if err := s.client.PatchSource(ctx, s.destination.opts.Source, map[string]any{modelStateID: held.encode()}); err != nil {
+		return err
+	}
+	s.state.fresh = nil
+	_, err := s.ledger(ctx) // another one may have written at the same moment
+	return err
+}
+
+// introduce imports a report without rows, so that the service knows the
+// source.
+func (s *session) introduce(ctx context.Context) error {
+	s.queue = append(s.queue, step{page: &page{}})
+	return s.advance(ctx, s.idle)
+}
+
+func (s *session) fenced(epoch uint64) error {
+	return fmt.Errorf("source %s has epoch %d, which is now %d: %w", s.destination.opts.Source, s.epoch, epoch, gapless.ErrFenced)
+}
+
+// document reads the source; the reading of Open serves once.
+func (s *session) document(ctx context.Context) (SourceDocument, error) {
+	if d := s.state.fresh; d != nil {
+		s.state.fresh = nil
+		return *d, nil
+	}
+	d, err := s.client.Source(ctx, s.destination.opts.Source)
+	if errors.Is(err, gapless.ErrNotFound) {
+		return SourceDocument{}, nil
+	}
+	return d, err
+}
+
+// ledger reads the checkpoints at the service, unless a newer runner has
+// written there.
+func (s *session) ledger(ctx context.Context) (ledger, error) {
+	d, err := s.document(ctx)
+	if err != nil {
+		return ledger{}, err
+	}
+	held := decodeLedger(d.ModelStateID)
+	if s.epoch != 0 && held.Epoch > s.epoch {
+		return ledger{}, s.fenced(held.Epoch)
+	}
+	return held, nil
+}
+
+// writable reports why the session cannot write.
+func (s *session) writable(ctx context.Context) error {
+	if s.epoch == 0 {
+		return fmt.Errorf("the session of source %s is for reading only: %w", s.destination.opts.Source, gapless.ErrFenced)
+	}
+	if s.destination.opts.Model {
+		return s.newest()
+	}
+	_, err := s.ledger(ctx)
+	return err
+}
+
+// newest reports whether no newer session has written to the file.
+func (s *session) newest() error {
+	file, err := openSidecar(s.destination.opts.State, s.destination.opts.Source)
+	if err == nil && s.epoch != 0 && file.Epoch > s.epoch {
+		err = s.fenced(file.Epoch)
+	}
+	return err
+}
+
+// Status implements [gapless.Session].
+func (s *session) Status(ctx context.Context) (gapless.Status, error) {
+	status := gapless.Status{Checkpoints: map[string]gapless.Checkpoint{}}
+	if !s.destination.opts.Model {
+		d, err := s.document(ctx)
+		if err != nil {
+			return status, err
+		}
+		held := decodeLedger(d.ModelStateID)
+		if s.epoch != 0 && held.Epoch > s.epoch {
+			return status, s.fenced(held.Epoch)
+		}
+		for id, c := range held.Checkpoints {
+			status.Checkpoints[id] = c
+		}
+		status.Holds = len(status.Checkpoints) > 0 || d.ModelStateID != "" && !isLedger(d.ModelStateID)
+		return status, nil
+	}
+	if err := s.newest(); err != nil {
+		return status, err
+	}
+	d, err := s.document(ctx)
+	if err != nil || d.Fields == nil {
+		return status, err
+	}
+	s.state.position = position(d)
+	if c, ok := s.state.sidecar.checkpoint(s.state.position); ok {
+		status.Checkpoints[Model] = c
+	}
+	status.Holds = len(status.Checkpoints) > 0
+	return status, nil
+}
+
+// Sync implements [gapless.Session]: it waits until every import is complete
+// and every delete was taken.
+func (s *session) Sync(ctx context.Context, checkpoints []gapless.Checkpoint) (gapless.Receipt, error) {
+	if err := s.writable(ctx); err != nil {
+		return gapless.Receipt{}, err
+	}
+	s.rotate()
+	if err := s.advance(ctx, s.idle); err != nil {
+		return gapless.Receipt{}, err
+	}
+	s.state.account(s.pushed, s.deleted)
+	s.forgetCounts()
+	var err error
+	if s.destination.opts.Model {
+		err = s.saveModel(ctx, checkpoints)
+	} else {
+		err = s.saveLedger(ctx, checkpoints)
+	}
+	if err != nil {
+		return gapless.Receipt{}, err
+	}
+	return s.receipt(checkpoints), nil
+}
+
+// receipt returns the rejections that are due: those of the partitions of the
+// checkpoints or, without one, all.
+func (s *session) receipt(checkpoints []gapless.Checkpoint) gapless.Receipt {
+	due := func(partition string) bool {
+		for i := range checkpoints {
+			if checkpoints[i].Partition == partition {
+				return true
+			}
+		}
+		return len(checkpoints) == 0
+	}
+	var r gapless.Receipt
+	kept := s.late[:0]
+	for _, l := range s.late {
+		if due(l.partition) {
+			r.Rejected = append(r.Rejected, l.Rejection)
+		} else {
+			kept = append(kept, l)
+		}
+	}
+	s.late = kept
+	return r
+}

@@ -1,0 +1,73 @@
+package car
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/car/wire"
+)
+
+// maxLeaving bounds the deletes that are collected.
+const maxLeaving = 10_000
+
+// leaving is what is to be deleted once everything before it is settled.
+type leaving struct {
+	vertices map[*collection][]string
+	edges    map[*collection][]string
+	places   map[gapless.Hash128]struct{}
+}
+
+func (l *leaving) reset() {
+	*l = leaving{vertices: map[*collection][]string{}, edges: map[*collection][]string{}, places: map[gapless.Hash128]struct{}{}}
+}
+
+func (l *leaving) any() bool { return len(l.places) > 0 }
+
+func (l *leaving) has(at gapless.Hash128) bool {
+	_, ok := l.places[at]
+	return ok
+}
+
+// remove collects a delete.
+func (s *session) remove(c *collection, id string) error {
+	list := s.leaving.vertices
+	if c.edge {
+		if _, _, ok := wire.SplitEdgeKey(id); !ok {
+			return fmt.Errorf("the key %s is not that of an edge, FROM|TO", clip(id))
+		}
+		list = s.leaving.edges
+	}
+	at := c.place(id)
+	if s.leaving.has(at) {
+		return nil
+	}
+	s.leaving.places[at] = struct{}{}
+	list[c] = append(list[c], id)
+	s.deleted[c.name]++
+	if len(s.leaving.places) >= maxLeaving {
+		s.rotate()
+	}
+	return nil
+}
+
+// retire sends deletes: edges first, for the vertices take theirs along.
+func (s *session) retire(ctx context.Context, l *leaving) error {
+	source := s.destination.opts.Source
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.inFlight)
+	for c, keys := range l.edges {
+		for _, key := range keys {
+			g.Go(func() error {
+				from, to, _ := wire.SplitEdgeKey(key)
+				return s.client.PatchEdge(ctx, c.name, source, from, to, map[string]any{"active": false})
+			})
+		}
+	}
+	for c, ids := range l.vertices {
+		g.Go(func() error { return s.client.DeleteVertices(ctx, source, c.name, ids) })
+	}
+	return g.Wait()
+}

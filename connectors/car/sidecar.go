@@ -1,0 +1,127 @@
+package car
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gapless-sync/gapless"
+)
+
+// sidecar is the small file beside the service. What it says counts only where
+// the service agrees.
+type sidecar struct {
+	path string // empty if there is none
+
+	// Epoch of the last session, where the service does not keep it.
+	Epoch uint64 `json:"epoch"`
+	// Last is the checkpoint that the service is known to have, and Next the
+	// one that it was about to get.
+	Last *saved `json:"last,omitempty"`
+	Next *saved `json:"next,omitempty"`
+	// Full is the full import that is open.
+	Full *fullImport `json:"full,omitempty"`
+	// Rows of each collection after the last full import that was ended.
+	Rows map[string]uint64 `json:"rows,omitempty"`
+}
+
+// saved is a checkpoint with the model_state_id that stands for it.
+type saved struct {
+	State      string             `json:"state"`
+	Checkpoint gapless.Checkpoint `json:"checkpoint"`
+}
+
+// fullImport is what is remembered of a full import until it is ended.
+type fullImport struct {
+	Report string `json:"report"`
+	// Generation is the service's number of it; 0 if it does not tell.
+	Generation uint64 `json:"generation,omitempty"`
+	// Rows of each collection that were pushed, up to the last checkpoint.
+	Rows map[string]uint64 `json:"rows,omitempty"`
+	// Kept counts rows that were refused: they exist at the source.
+	Kept uint64 `json:"kept,omitempty"`
+}
+
+// openSidecar reads the file. One that is not there, or damaged, says nothing.
+func openSidecar(folder, source string) (*sidecar, error) {
+	if folder == "" {
+		return &sidecar{}, nil
+	}
+	s := &sidecar{path: filepath.Join(folder, "car-"+escape(source)+".json")}
+	body, err := os.ReadFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, gapless.Recoverable(fmt.Errorf("read what is known of source %s: %w", source, err))
+	}
+	read := *s
+	if json.Unmarshal(body, &read) != nil {
+		return s, nil
+	}
+	return &read, nil
+}
+
+// save replaces the file; after a crash it is the old one or the new one.
+func (s *sidecar) save() error {
+	if s.path == "" {
+		return nil
+	}
+	if err := s.write(); err != nil {
+		return gapless.Recoverable(fmt.Errorf("remember the state of the import: %w", err))
+	}
+	return nil
+}
+
+func (s *sidecar) write() (err error) {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	folder := filepath.Dir(s.path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(folder, ".car-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	_, err = file.Write(body)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(file.Name(), s.path); err != nil {
+		return err
+	}
+	return syncFolder(folder)
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// checkpoint returns the checkpoint that a model_state_id stands for: with its
+// run, if this file knows it.
+func (s *sidecar) checkpoint(state string) (gapless.Checkpoint, bool) {
+	for _, known := range []*saved{s.Next, s.Last} {
+		if known != nil && known.State == state {
+			return known.Checkpoint, true
+		}
+	}
+	return gapless.Checkpoint{Partition: Model, Position: gapless.Position(state)}, state != ""
+}

@@ -14,7 +14,7 @@ FUZZTIME ?= 10s
 CACHE    ?= $(shell $(GO) env GOCACHE)/gapless-tools
 LINT     := $(CACHE)/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools/go.mod)
 
-.PHONY: help build check fmt vet floors test race fuzz bench cover docs lint install-lint
+.PHONY: help build check fmt vet floors test race fuzz soak bench cover docs lint install-lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ race: ## Run the short tests under the race detector; needs a C compiler
 
 fuzz: ## Run every fuzz target for FUZZTIME, 10s unless told otherwise
 	FUZZTIME=$(FUZZTIME) JOBS=$(JOBS) .ci/fuzz
+
+soak: ## Run the acceptance list of the Push API with a million documents
+	GAPLESS_SOAK=1 $(GO) test -count=1 -timeout 30m -run Acceptance -v ./connectors/pushapi
 
 bench: ## Measure rates, CPU and memory against a bare loop
 	$(GO) run ./internal/bench -check -o bench.md

@@ -22,8 +22,12 @@ import (
 	"github.com/gapless-sync/gapless/service"
 )
 
-// processDir names the variable that makes this test binary a server.
-const processDir = "GAPLESS_TEST_PUSHAPI_DIR"
+// processDir names the variable that makes this test binary a server, and
+// processSearch one that gives it a search index.
+const (
+	processDir    = "GAPLESS_TEST_PUSHAPI_DIR"
+	processSearch = "GAPLESS_TEST_PUSHAPI_SEARCH"
+)
 
 // TestServerProcess is no test but the process that TestKilledServers kills:
 // it serves a hub until it is killed, or until its input ends.
@@ -32,7 +36,7 @@ func TestServerProcess(t *testing.T) { //nolint:paralleltest // it has the proce
 	if dir == "" {
 		return
 	}
-	h, err := hub.Open(t.Context(), hub.Options{Dir: dir})
+	h, err := hub.Open(t.Context(), hub.Options{Dir: dir, Search: os.Getenv(processSearch) != ""})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +53,12 @@ func TestServerProcess(t *testing.T) { //nolint:paralleltest // it has the proce
 	_, _ = io.Copy(io.Discard, os.Stdin)        // whatever ends it ends the process
 }
 
-// serverProcess starts a server of dir, which the caller kills.
-func serverProcess(t *testing.T, dir string) (f *fixture, kill func()) {
+// serverProcess starts a server of dir, which the caller kills, with more
+// variables.
+func serverProcess(t *testing.T, dir string, variables ...string) (f *fixture, kill func()) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServerProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), processDir+"="+dir)
+	cmd.Env = append(append(os.Environ(), processDir+"="+dir), variables...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

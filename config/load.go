@@ -132,6 +132,27 @@ func (l *loader) top(n *node) {
 		for _, e := range connectors.value.entries {
 			l.connector(e)
 		}
+		l.clients(n, connectors.value)
+	}
+}
+
+// clients refuses names for clients of the Push API that connectors have: both
+// would write, and sweep, the same records of the hub.
+func (l *loader) clients(n, connectors *node) {
+	at, found := n.find("pushapi.connectors")
+	if !found || l.reported(at) {
+		return
+	}
+	api, _ := n.get("pushapi")
+	names, _ := api.value.get("connectors")
+	for i, name := range l.config.PushAPI.Connectors {
+		if i < len(names.value.items) {
+			at = names.value.items[i].place
+		}
+		if own, taken := connectors.get(name); taken {
+			l.addf(at, gapless.CodeInvalidOption, "give one of them another name",
+				"clients cannot push to %s, which is the connector of line %d", shorten(name), own.at.line)
+		}
 	}
 }
 

@@ -1,0 +1,41 @@
+package server
+
+import "sync"
+
+// syncer lets all who wait for durability share one sync. The zero value is
+// ready for use.
+type syncer struct {
+	mu      sync.Mutex // guards next
+	next    *round
+	running sync.Mutex // held while a round syncs
+}
+
+// round is one sync and its outcome.
+type round struct {
+	done chan struct{}
+	err  error
+}
+
+// do returns once a sync that began after the call has ended.
+func (s *syncer) do(sync func() error) error {
+	s.mu.Lock()
+	r := s.next
+	leads := r == nil
+	if leads {
+		r = &round{done: make(chan struct{})}
+		s.next = r
+	}
+	s.mu.Unlock()
+	if !leads {
+		<-r.done
+		return r.err
+	}
+	s.running.Lock()
+	defer s.running.Unlock()
+	s.mu.Lock()
+	s.next = nil // whoever comes from now on may be too late for this one
+	s.mu.Unlock()
+	defer close(r.done)
+	r.err = sync()
+	return r.err
+}

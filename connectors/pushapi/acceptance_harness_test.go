@@ -204,7 +204,7 @@ func (r runner) holds(t testing.TB, l *ledger) {
 	seen := make([]bool, len(l.revisions))
 	count := 0
 	api := r.client(t)
-	defer api.Close(t.Context()) // nothing was held back
+	defer func() { _ = api.Close(t.Context()) }() // nothing was held back
 	for entry, err := range api.EnumerateSyncedEntries(t.Context(), "", pushapi.RecursiveDocuments) {
 		if err != nil {
 			t.Fatal(err)

@@ -122,7 +122,7 @@ func TestAcceptanceServerIsRestarted(t *testing.T) {
 	network := newCable(t, f.address)
 	r := newRunner(t, t.TempDir(), network.address())
 	api := r.client(t)
-	defer api.Close(t.Context()) // its server is gone
+	defer func() { _ = api.Close(t.Context()) }() // its server is gone
 	restart := func() {
 		t.Helper()
 		old, err := api.StartPushSession(t.Context())

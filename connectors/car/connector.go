@@ -93,8 +93,8 @@ has to send whole records.
 
 A run that reads everything is a full import: at its end the service retires
 what was not in it. It is ended only if every row was taken. If a collection
-came out more than 10 % and more than 20 rows smaller than the last time, or
-empty, the run stops with exit code 7 and nothing is retired;
+came out more than 10 % and more than 20 rows smaller than the last time, or all
+of it empty, the run stops with exit code 7 and nothing is retired;
 ` + "`approve_shrink: true`" + ` lets it end.
 
 The checkpoints of all partitions stand in the source's ` + "`model_state_id`" + `, with the

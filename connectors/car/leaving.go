@@ -3,6 +3,8 @@ package car
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,21 +55,21 @@ func (s *session) remove(c *collection, id string) error {
 	return nil
 }
 
-// retire sends deletes: edges first, for the vertices take theirs along.
+// retire sends deletes, several at once.
 func (s *session) retire(ctx context.Context, l *leaving) error {
 	source := s.destination.opts.Source
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.inFlight)
-	for c, keys := range l.edges {
-		for _, key := range keys {
+	for _, c := range slices.SortedFunc(maps.Keys(l.edges), vertexFirst) {
+		for _, key := range l.edges[c] {
 			g.Go(func() error {
 				from, to, _ := wire.SplitEdgeKey(key)
 				return s.client.PatchEdge(ctx, c.name, source, from, to, map[string]any{"active": false})
 			})
 		}
 	}
-	for c, ids := range l.vertices {
-		g.Go(func() error { return s.client.DeleteVertices(ctx, source, c.name, ids) })
+	for _, c := range slices.SortedFunc(maps.Keys(l.vertices), vertexFirst) {
+		g.Go(func() error { return s.client.DeleteVertices(ctx, source, c.name, l.vertices[c]) })
 	}
 	return g.Wait()
 }

@@ -222,19 +222,27 @@ const (
 
 // guard refuses to end a full import that has far fewer rows than the last.
 func (st *state) guard(source string) error {
+	before, now := total(st.sidecar.Rows), total(st.full.Rows)
+	if now == 0 && before > 0 {
+		return shrunk(gapless.CodeEmptySource, source, "the full import", now, before)
+	}
 	for _, name := range slices.Sorted(maps.Keys(st.sidecar.Rows)) {
 		before, now := st.sidecar.Rows[name], st.full.Rows[name]
-		code := gapless.CodeGuard
-		switch {
-		case before == 0 || now >= before:
-			continue
-		case now == 0:
-			code = gapless.CodeEmptySource
-		case before-now <= guardRows || (before-now)*100 <= guardPercent*before:
-			continue
+		if now+guardRows < before && (before-now)*100 > guardPercent*before {
+			return shrunk(gapless.CodeGuard, source, name, now, before)
 		}
-		return gapless.Errorf(code, source, "%s has %d rows and had %d; the full import is left open and nothing is retired", name, now, before).
-			WithHint("look at what the source delivers; if that is right, run again with approve_shrink: true")
 	}
 	return nil
+}
+
+func total(rows map[string]uint64) (n uint64) {
+	for _, count := range rows {
+		n += count
+	}
+	return n
+}
+
+func shrunk(code gapless.Code, source, what string, now, before uint64) error {
+	return gapless.Errorf(code, source, "%s has %d rows and had %d; the full import is left open and nothing is retired", what, now, before).
+		WithHint("look at what the source delivers; if that is right, run again with approve_shrink: true")
 }

@@ -36,7 +36,7 @@ func find(t *testing.T, h *Hub, q Query) string {
 	return strings.Join(keys, " ")
 }
 
-func searchable(t *testing.T, h *Hub, s gapless.Session) {
+func searchable(t testing.TB, h *Hub, s gapless.Session) {
 	t.Helper()
 	r := syncNow(t, s)
 	if err := h.WaitSearchable(t.Context(), r.Serial); err != nil {

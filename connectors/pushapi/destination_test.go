@@ -94,6 +94,35 @@ func TestRecordsBecomeDocuments(t *testing.T) {
 	}
 }
 
+// A server puts the name of a part's file into its media type, and a client
+// takes it out again.
+func TestFilenamesAreInMediaTypes(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name       string
+		directives []Directive
+		media      string
+		back       []Directive
+	}{
+		{"nothing", nil, "", nil},
+		{"type", []Directive{{"mimeHint", "text/html"}}, "text/html", []Directive{{"mimeHint", "text/html"}}},
+		{"both", []Directive{{"mimeHint", "text/html"}, {"filename", "a b.html"}}, `text/html; name="a b.html"`, []Directive{{"mimeHint", "text/html"}, {"filename", "a b.html"}}},
+		{"name", []Directive{{"filename", "Größe.pdf"}}, "application/octet-stream; name*=utf-8''Gr%C3%B6%C3%9Fe.pdf", []Directive{{"filename", "Größe.pdf"}}},
+		{"path", []Directive{{"filename", `C:\x "y".docx`}}, `application/octet-stream; name="C:\\x \"y\".docx"`, []Directive{{"filename", `C:\x "y".docx`}}},
+		{"long name", []Directive{{"filename", strings.Repeat("x", maxFilename+1)}}, "", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			media := mediaType(&Part{Directives: tt.directives})
+			back := partOf(gapless.Part{Name: "p", Type: media}, nil)
+			if media != tt.media || !cmp.Equal(back.Directives, tt.back) {
+				t.Errorf("%s, %q, want %s, %q", media, back.Directives, tt.media, tt.back)
+			}
+		})
+	}
+}
+
 // groupMetas puts the values of a name where the first one stands.
 func groupMetas(metas []Meta) []Meta {
 	var list []Meta

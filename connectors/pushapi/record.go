@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -99,14 +100,32 @@ func texts(value gjson.Result) []string {
 // partOf returns a record's part as a document has it. What the record says of
 // it comes before its media type.
 func partOf(p gapless.Part, directives []Directive) Part {
-	if p.Type != "" && DirectiveValue(directives, DirectiveMimeHint) == "" && DirectiveValue(directives, DirectiveMime) == "" {
-		directives = append(directives, Directive{DirectiveMimeHint, p.Type})
+	media, file := splitType(p.Type)
+	if media != "" && DirectiveValue(directives, DirectiveMimeHint) == "" && DirectiveValue(directives, DirectiveMime) == "" {
+		directives = append(directives, Directive{DirectiveMimeHint, media})
+	}
+	if file != "" && DirectiveValue(directives, DirectiveFilename) == "" {
+		directives = append(directives, Directive{DirectiveFilename, file})
 	}
 	part := Part{Name: p.Name, Directives: directives, Size: p.Size}
 	if p.Open != nil {
 		part.Open = func(ctx context.Context) (io.ReadCloser, error) { return p.Open(ctx) }
 	}
 	return part
+}
+
+// splitType takes a media type apart from the name of a file in it; the media
+// type of anything is none. It undoes mediaType.
+func splitType(media string) (rest, file string) {
+	kind, args, err := mime.ParseMediaType(media)
+	if err != nil || args[nameParameter] == "" {
+		return media, ""
+	}
+	file = args[nameParameter]
+	if delete(args, nameParameter); kind == unknownType && len(args) == 0 {
+		return "", file
+	}
+	return mime.FormatMediaType(kind, args), file
 }
 
 // classify says what an error of a client means for the run.

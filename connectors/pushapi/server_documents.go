@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -245,9 +246,33 @@ func appendJSON(dst []byte, text string) []byte {
 	return append(append(dst, text[from:]...), '"')
 }
 
-// mediaType returns the media type that the directives of a part give it, or
-// "". What the client insists on counts more than a hint.
+// mediaType returns the media type that the directives of a part give it, with
+// the name of its file as a parameter, or "". What the client insists on counts
+// more than a hint.
 func mediaType(p *Part) string {
+	kind, args := statedType(p)
+	if file := DirectiveValue(p.Directives, DirectiveFilename); file != "" && len(file) <= maxFilename {
+		if kind == "" {
+			kind = unknownType
+		}
+		if args = maps.Clone(args); args == nil {
+			args = map[string]string{}
+		}
+		args[nameParameter] = file
+	}
+	return mime.FormatMediaType(kind, args)
+}
+
+const (
+	// unknownType is the media type of anything.
+	unknownType = "application/octet-stream"
+	// nameParameter is the parameter of a media type that names a file.
+	nameParameter = "name"
+	maxFilename   = 1024
+)
+
+// statedType returns the media type and its parameters; "" if there is none.
+func statedType(p *Part) (string, map[string]string) {
 	for _, name := range []string{DirectiveMime, directiveCertifiedMime, DirectiveMimeHint} {
 		kind, args, err := mime.ParseMediaType(DirectiveValue(p.Directives, name))
 		if err != nil || len(kind) > 255 {
@@ -257,9 +282,9 @@ func mediaType(p *Part) string {
 		if args["charset"] == "" && encoding != "" && len(encoding) < 64 && strings.HasPrefix(kind, "text/") {
 			args = map[string]string{"charset": encoding}
 		}
-		return mime.FormatMediaType(kind, args)
+		return kind, args
 	}
-	return ""
+	return "", nil
 }
 
 // directiveCertifiedMime is what later documentation calls [DirectiveMime].

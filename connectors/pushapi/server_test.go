@@ -56,7 +56,7 @@ func TestDocumentsLandInTheHub(t *testing.T) {
 	if x.Version != " rev 7 " || string(x.Data) != wantData {
 		t.Errorf("version %q, data %s\nwant %s", x.Version, x.Data, wantData)
 	}
-	if got := partsOf(t, x); !cmp.Equal(got, map[string]string{"notes text/plain; charset=iso-8859-1": "text", "empty ": ""}) {
+	if got := partsOf(t, x); !cmp.Equal(got, map[string]string{"notes text/plain; charset=iso-8859-1; name=n.txt": "text", "empty ": ""}) {
 		t.Errorf("parts %q", got)
 	}
 	y, err := f.hub.Get(t.Context(), "wiki", "document", "y")

@@ -13,6 +13,8 @@ func readPDF(w *work, content []byte, _ string) error {
 		return Reason("no text in the PDF: its pages may be pictures")
 	case errors.Is(err, pdf.ErrEncrypted):
 		return Reason("encrypted PDF")
+	case err != nil && !errors.Is(err, errFull):
+		return reasonf("unreadable PDF: %v", err)
 	}
 	return err
 }

@@ -26,6 +26,8 @@ type Config struct {
 	Hub   Hub
 	// PushAPI is a server of documents that gapless serve starts.
 	PushAPI PushAPI
+	// CAR is a service of assets and risks that gapless serve starts.
+	CAR CAR
 	// Connectors in the order of the file; names are unique.
 	Connectors []Connector
 }
@@ -48,6 +50,17 @@ type PushAPI struct {
 	TLSKey     string            `option:"tls_key" help:"File with the certificate's key, PEM." example:"./server.key"`
 	MaxPart    gapless.ByteSize  `option:"max_part" default:"64MiB" help:"Largest part of a document."`
 	MaxBody    gapless.ByteSize  `option:"max_body" default:"4GiB" help:"Largest request."`
+}
+
+// CAR configures the service that CAR connectors import into: each source of
+// theirs lands in the hub under its own name.
+type CAR struct {
+	Listen  string            `option:"listen" help:"Address to serve it at, HOST:PORT. Without one it is not served." example:"127.0.0.1:10003"`
+	Users   map[string]string `option:"users" help:"Hash of the password of each key, as gapless hash-password prints it. Without users and tokens everybody is let in, which is refused beyond loopback."`
+	Tokens  map[string]string `option:"tokens" help:"Hash of each token, as gapless hash-password prints it, by a name of your own."`
+	TLSCert string            `option:"tls_cert" help:"File with the server's certificate, PEM, and those that sign it." example:"./server.crt"`
+	TLSKey  string            `option:"tls_key" help:"File with the certificate's key, PEM." example:"./server.key"`
+	MaxBody gapless.ByteSize  `option:"max_body" default:"20MiB" help:"Largest request."`
 }
 
 // Connector is one configured route from a source to a destination.

@@ -98,7 +98,7 @@ func placeIn(text string, offset int) place {
 
 // The keys there are outside of a connector's own options.
 var (
-	topKeys       = []string{"state", "hub", "pushapi", "connectors"}
+	topKeys       = []string{"state", "hub", "pushapi", "car", "connectors"}
 	connectorKeys = []string{"from", "to", "filter", "map", "rename", "keep", "drop", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
 )
 
@@ -120,7 +120,11 @@ func (l *loader) top(n *node) {
 	}
 	l.settings(n, "hub", &l.config.Hub)
 	l.settings(n, "pushapi", &l.config.PushAPI)
+	l.settings(n, "car", &l.config.CAR)
 	_, serves := n.get("pushapi")
+	if !serves {
+		_, serves = n.get("car")
+	}
 	connectors, found := n.get("connectors")
 	switch {
 	case !found && serves:

@@ -109,7 +109,10 @@ func (s *Service) start(ctx context.Context) error {
 	inside.Handle("POST /exec", s.exec)
 	s.serve(ctx, open, &http.Server{Handler: onlyLocal(mux), WriteTimeout: time.Minute, IdleTimeout: time.Minute})
 	s.serve(ctx, local, &http.Server{Handler: inside})
-	return s.startPushAPI(ctx, h)
+	if err := s.startPushAPI(ctx, h); err != nil {
+		return err
+	}
+	return s.startCAR(ctx, h)
 }
 
 func closing(l net.Listener) func() error {

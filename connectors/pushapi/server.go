@@ -51,7 +51,7 @@ type Server struct {
 	body   int64
 	stall  time.Duration
 	names  []string
-	auth   *gatekeeper
+	auth   *Gatekeeper
 	slots  chan struct{}
 	log    *slog.Logger
 }
@@ -66,7 +66,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 			return nil, gapless.Misconfigured(err)
 		}
 	}
-	auth, err := newGatekeeper(o.Credentials)
+	auth, err := NewGatekeeper(o.Credentials)
 	if err != nil {
 		return nil, gapless.Misconfigured(err)
 	}

@@ -1,6 +1,7 @@
 package pushapi
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -20,10 +21,10 @@ type Credential struct {
 	Hash string
 }
 
-// gatekeeper lets clients in. Hashes are slow on purpose, and clients send
+// Gatekeeper lets clients in. Hashes are slow on purpose, and clients send
 // their password with every request: once a password was right, a keyed sum of
 // it is kept in memory, and compared from then on.
-type gatekeeper struct {
+type Gatekeeper struct {
 	doors map[string]*door
 	decoy *door // for logins that there are not, so that they take as long
 	key   [32]byte
@@ -36,8 +37,10 @@ type door struct {
 	sum  atomic.Pointer[[sha256.Size]byte] // of the password that was right
 }
 
-func newGatekeeper(credentials []Credential) (*gatekeeper, error) {
-	g := &gatekeeper{doors: map[string]*door{}, work: make(chan struct{}, runtime.GOMAXPROCS(0))}
+// NewGatekeeper returns one that knows these credentials. The errors name the
+// login that cannot be used.
+func NewGatekeeper(credentials []Credential) (*Gatekeeper, error) {
+	g := &Gatekeeper{doors: map[string]*door{}, work: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	_, _ = rand.Read(g.key[:]) // never fails
 	for _, c := range credentials {
 		if c.Login == "" || strings.Contains(c.Login, ":") || g.doors[c.Login] != nil {
@@ -55,29 +58,25 @@ func newGatekeeper(credentials []Credential) (*gatekeeper, error) {
 	return g, nil
 }
 
-// admits reports whether a request may pass.
-func (g *gatekeeper) admits(r *http.Request) bool {
-	if len(g.doors) == 0 {
-		return true
+// Knows reports whether the password of a login is right.
+func (g *Gatekeeper) Knows(ctx context.Context, login, password string) bool {
+	d, known := g.doors[login]
+	if !known {
+		d = g.decoy
 	}
-	login, password, ok := r.BasicAuth()
-	if !ok || len(password) > maxPassword {
+	if d == nil || len(password) > maxPassword {
 		return false
 	}
 	mac := hmac.New(sha256.New, g.key[:])
 	_, _ = fmt.Fprintf(mac, "%d:%s%s", len(login), login, password)
 	sum := [sha256.Size]byte(mac.Sum(nil))
-	d, known := g.doors[login]
-	if !known {
-		d = g.decoy
-	}
 	if kept := d.sum.Load(); kept != nil && subtle.ConstantTimeCompare(kept[:], sum[:]) == 1 {
 		return true
 	}
 	select {
 	case g.work <- struct{}{}:
 		defer func() { <-g.work }()
-	case <-r.Context().Done():
+	case <-ctx.Done():
 		return false
 	}
 	if !d.hash.matches(password) || !known {
@@ -85,4 +84,13 @@ func (g *gatekeeper) admits(r *http.Request) bool {
 	}
 	d.sum.Store(&sum)
 	return true
+}
+
+// admits reports whether a request may pass. Without credentials all may.
+func (g *Gatekeeper) admits(r *http.Request) bool {
+	if len(g.doors) == 0 {
+		return true
+	}
+	login, password, ok := r.BasicAuth()
+	return ok && g.Knows(r.Context(), login, password)
 }

@@ -259,7 +259,7 @@ func (s *Server) importsStatus(c *exchange) error {
 
 // standing returns what became of an import.
 func (s *Server) standing(ctx context.Context, id string) importEntry {
-	err := error(gapless.ErrNotFound)
+	err := gapless.ErrNotFound
 	if serial, ok := s.importSerial(id); ok {
 		err = s.durable(ctx, serial)
 	} else if isJobID(id) {

@@ -208,15 +208,27 @@ func (s *Server) outcome(ctx context.Context, id string) (*job, error) {
 	if !isJobID(id) {
 		return nil, gapless.ErrNotFound
 	}
-	s.jobs.mu.Lock()
-	done := s.jobs.running[id]
-	s.jobs.mu.Unlock()
+	done := s.jobs.at(id)
 	j, err := s.job(ctx, id)
-	if err != nil || j.Status != statusRunning {
+	if err != nil || done == nil && j.Status != statusRunning {
 		return j, err
 	}
-	s.wait(ctx, done) // for ever if it waits for a restart, so that nobody asks in a circle
-	return s.job(ctx, id)
+	s.wait(ctx, done) // as long as it may be if the job waits for a restart, so that nobody asks in a circle
+	if s.jobs.at(id) == nil {
+		return s.job(ctx, id)
+	}
+	j.Status = statusRunning // whatever it says already, it may not be durable
+	return j, nil
+}
+
+// at returns what is closed when a job has ended, or nil if it is not at work.
+func (w *jobs) at(id string) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if done := w.running[id]; done != nil {
+		return done
+	}
+	return nil
 }
 
 // jobReply is what is told of a job.

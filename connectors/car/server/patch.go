@@ -194,8 +194,7 @@ func (src *source) rowToPatch(ctx context.Context, collection, key string, retir
 		return nil, err
 	}
 	defer snapshot.Close()
-	row, _, err := lastRetired(ctx, snapshot, collection, key)
-	return row, err
+	return lastRetired(ctx, snapshot, collection, key)
 }
 
 // mergeFields sets fields of a row; those that are null are removed.

@@ -109,7 +109,7 @@ func (src *source) fresh(ctx context.Context) (*document, error) {
 		return nil, err
 	}
 	defer snapshot.Close()
-	last, _, err := lastRetired(ctx, snapshot, wire.SourceField, src.name)
+	last, err := lastRetired(ctx, snapshot, wire.SourceField, src.name)
 	if err != nil || last == nil {
 		return doc, err
 	}

@@ -68,7 +68,8 @@ func (w *writing) retire(collection, key string, data []byte, reason string) {
 }
 
 // lastRetired returns the row of a key as it was retired last, or nil.
-func lastRetired(ctx context.Context, n Snapshot, collection, key string) (row []byte, at int64, err error) {
+func lastRetired(ctx context.Context, n Snapshot, collection, key string) (row []byte, err error) {
+	var at int64
 	err = n.Records(ctx, collection+query.HistorySuffix, key+"@", "", func(r gapless.Record) error {
 		ms, err := strconv.ParseInt(strings.TrimPrefix(r.Key, key+"@"), 10, 64)
 		if err != nil || ms < at {
@@ -77,5 +78,5 @@ func lastRetired(ctx context.Context, n Snapshot, collection, key string) (row [
 		row, at = []byte(gjson.GetBytes(r.Data, "row").Raw), ms
 		return nil
 	})
-	return row, at, err
+	return row, err
 }

@@ -30,6 +30,9 @@ type exchange struct {
 // readPath splits the path before it is decoded, so that %2F separates
 // nothing. A plus is a plus.
 func (c *exchange) readPath() error {
+	if isPage(c.r) {
+		return nil
+	}
 	path := c.r.URL.EscapedPath()
 	rest, ok := strings.CutPrefix(path, PathV2)
 	if !ok {

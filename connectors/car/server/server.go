@@ -76,6 +76,7 @@ type Server struct {
 	jobs    jobs
 	schemas schemas
 	routes  []route
+	pages   *pages
 
 	mu      sync.Mutex // guards what follows
 	sources map[string]*source
@@ -100,6 +101,10 @@ func New(o Options) (*Server, error) {
 		return nil, gapless.Misconfigured(fmt.Errorf("the store's id %q is shorter than %d characters", s.hub, idDigits))
 	}
 	s.routes = s.table()
+	var err error
+	if s.pages, err = newPages(s.Graph(), o.Logger); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.jobs.start(ctx, cancel)
 	if err := s.load(ctx); err != nil {
@@ -239,6 +244,9 @@ func (s *Server) serve(c *exchange) error {
 
 // route returns what answers the request.
 func (s *Server) route(c *exchange) (func(*exchange) error, error) {
+	if isPage(c.r) {
+		return s.page, nil
+	}
 	found, methods := "", []string(nil)
 	for i := range s.routes {
 		r := &s.routes[i]

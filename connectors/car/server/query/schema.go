@@ -51,27 +51,47 @@ type schema struct {
 	edges map[string][]*collection
 }
 
-func readSchema(ctx context.Context, g Graph) (*schema, error) {
+// Collection is what rows of one name are.
+type Collection struct {
+	Name string
+	// From and To are the collections that an edge joins; empty for vertices.
+	From, To string
+}
+
+// Collections returns what a graph has, with what every service has, in order
+// of their names.
+func Collections(ctx context.Context, g Graph) ([]Collection, error) {
 	vertices, edges, err := g.Collections(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the collections: %w", err)
 	}
-	s := &schema{byName: map[string]*collection{}, edges: map[string][]*collection{}}
+	known := map[string]Collection{}
 	for _, name := range slices.Concat(wire.Vertices(), vertices) {
-		s.byName[name] = &collection{name: name}
+		known[name] = Collection{Name: name}
 	}
-	edges = slices.Concat(wire.Edges(), edges)
-	slices.Sort(edges)
-	for _, name := range slices.Compact(edges) {
+	for _, name := range slices.Concat(wire.Edges(), edges) {
 		from, to, ok := wire.Ends(name, vertices...)
-		if !ok || s.byName[name] != nil {
-			continue
+		if _, vertex := known[name]; ok && !vertex {
+			known[name] = Collection{name, from, to}
 		}
-		c := &collection{name: name, from: from, to: to}
-		s.byName[name] = c
-		s.edges[from] = append(s.edges[from], c)
-		if to != from {
-			s.edges[to] = append(s.edges[to], c)
+	}
+	return slices.SortedFunc(maps.Values(known), func(a, b Collection) int { return strings.Compare(a.Name, b.Name) }), nil
+}
+
+func readSchema(ctx context.Context, g Graph) (*schema, error) {
+	all, err := Collections(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	s := &schema{byName: map[string]*collection{}, edges: map[string][]*collection{}}
+	for _, one := range all {
+		c := &collection{name: one.Name, from: one.From, to: one.To}
+		s.byName[c.name] = c
+		if c.edge() {
+			s.edges[c.from] = append(s.edges[c.from], c)
+			if c.to != c.from {
+				s.edges[c.to] = append(s.edges[c.to], c)
+			}
 		}
 	}
 	return s, nil

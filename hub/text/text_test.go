@@ -53,6 +53,7 @@ func TestConvert(t *testing.T) {
 		{"UTF-16 with a mark", "text/plain", "", inUTF16("Wört 😀", binary.LittleEndian), "Wört 😀"},
 		{"UTF-16 with another mark", "text/plain; charset=utf-8", "", inUTF16("Wört", binary.BigEndian), "Wört"},
 		{"UTF-16 without a mark", "text/plain; charset=utf-16le", "", []byte("a\x00b\x00c"), "ab"},
+		{"character zero", "text/plain; charset=utf-16le", "", []byte("a\x00\x00\x00b\x00"), "a b"},
 		{"ASCII in any charset", "text/plain; charset=koi8-r", "", []byte("abc"), "abc"},
 		{"letters that are ligatures", "text/plain", "", []byte("ﬁ\u00adnd"), "find"},
 		{"HTML", "text/html", "", []byte("<title>T</title><script>x</script>f<b>oo</b>&auml;"), "T fooä"},

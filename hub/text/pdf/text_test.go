@@ -185,7 +185,7 @@ func TestHostile(t *testing.T) {
 	}{
 		{"huge sizes", []byte("%PDF-1.5\n1 0 obj <</Type/XRef/Size 8000000000/W[1 2 1]/Index[9999999999 4]/Length 99999999999/Root<</Pages<</Kids[]>>>>>>\nstream\nabcd\nendstream endobj")},
 		{"deep arrays", page(deep, helvetica)},
-		{"deep dictionaries", page(strings.Repeat("<</A", 1<<18), helvetica)},
+		{"deep dictionaries", page(strings.Repeat("<</A", 1<<22), helvetica)},
 		{"deep objects", document("<</Pages<</Kids "+deep+">>>>", deep)},
 		{"pages in a circle", document("<</Pages 2 0 R>>", "<</Kids[2 0 R 3 0 R]>>", "<</Kids[2 0 R 3 0 R]>>")},
 		{"reference to itself", document("<</Pages 2 0 R>>", "<</Kids 3 0 R>>", "3 0 R")},

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +94,7 @@ func TestFilters(t *testing.T) {
 		{"at most", Query{}, []string{"size<=9"}, "a d"},
 		{"between", Query{}, []string{"size>=9", "size<100"}, "a b"},
 		{"within and among", Query{}, []string{"size>=9", "size=100", "size=9"}, "a c"},
+		{"negative", Query{}, []string{"size<=-299.5", "size>-300.5"}, "d"},
 		{"exact beyond floats", Query{}, []string{"big>9007199254740992"}, "e"},
 		{"dates", Query{}, []string{"date>=2026-02-01"}, "b"},
 		{"dates of another zone", Query{}, []string{"date<2026-02-01"}, "a c"},
@@ -255,8 +257,11 @@ func TestMagnitudesCompare(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		a, b := rapid.Float64().Draw(r, "a"), rapid.Float64().Draw(r, "b")
-		if rapid.Bool().Draw(r, "near") {
+		switch rapid.IntRange(0, 2).Draw(r, "near") {
+		case 1:
 			a, b = float64(rapid.Int8().Draw(r, "a4"))/4, float64(rapid.Int8().Draw(r, "b4"))/4
+		case 2: // on both sides of zero, and closer to it than to one
+			a, b = a*1e-200/max(1, math.Abs(a)), b*1e-200/max(1, math.Abs(b))
 		}
 		format := rapid.SampledFrom([]byte("efg")).Draw(r, "format")
 		m, ok := magnitudeOf(strconv.FormatFloat(a, format, -1, 64))

@@ -232,6 +232,10 @@ type cable struct {
 	mu    sync.Mutex // guards what follows
 	to    string     // empty while it is cut
 	lines map[net.Conn]struct{}
+	// fuse is how many bytes go to the server until the cable is cut, if it is
+	// not 0, and leads to then.
+	fuse int
+	then string
 }
 
 func newCable(t testing.TB, to string) *cable {
@@ -265,11 +269,58 @@ func (c *cable) address() string { return c.listener.Addr().String() }
 func (c *cable) connect(to string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.to = to
+	c.lead(to)
+}
+
+func (c *cable) lead(to string) {
+	c.to, c.fuse = to, 0
 	for line := range c.lines {
 		_ = line.Close() // as a network does it
 	}
 	clear(c.lines)
+}
+
+// cutAfter cuts the cable in the middle of what the n-th byte belongs to; it
+// then leads to another address, or nowhere.
+func (c *cable) cutAfter(n int, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fuse, c.then = n, to
+}
+
+// burn reports whether the cable was cut by n more bytes.
+func (c *cable) burn(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fuse == 0 || n == 0 {
+		return false
+	}
+	if c.fuse -= n; c.fuse > 0 {
+		return false
+	}
+	c.lead(c.then)
+	return true
+}
+
+// isFused reports whether the fuse is still to burn.
+func (c *cable) isFused() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fuse > 0
+}
+
+// fused is a connection that burns its cable's fuse.
+type fused struct {
+	net.Conn
+	cable *cable
+}
+
+func (f fused) Read(p []byte) (int, error) {
+	n, err := f.Conn.Read(p)
+	if f.cable.burn(n) {
+		return 0, net.ErrClosed
+	}
+	return n, err
 }
 
 // carry copies both ways until one end is gone.
@@ -299,7 +350,7 @@ func (c *cable) carry(near net.Conn) {
 		_ = near.Close()
 		_ = far.Close()
 	})
-	_, _ = io.Copy(far, near)
+	_, _ = io.Copy(far, fused{near, c})
 	_ = near.Close()
 	_ = far.Close()
 	back.Wait()

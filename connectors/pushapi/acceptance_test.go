@@ -21,6 +21,7 @@ import (
 
 const (
 	acceptancePages = 20_000
+	pageBytes       = 1000 // of a page on the wire, about
 	// sourceDir and sourceServer name the variables that make this test binary
 	// a connector with its source.
 	sourceDir    = "GAPLESS_TEST_PUSHAPI_SOURCE"
@@ -81,36 +82,28 @@ func TestAcceptanceNetworkIsCut(t *testing.T) {
 	network := newCable(t, f.address)
 	r := newRunner(t, t.TempDir(), network.address())
 	l := newLedger(acceptancePages)
-	cutAt := func(at int) {
+	cutAfter := func(bytes int) {
 		t.Helper()
-		l.before = func(emitted int) error {
-			if emitted == at {
-				network.connect("")
-			}
-			return nil
-		}
+		network.cutAfter(bytes, "")
 		if s, err := r.run(t.Context(), l); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreachable) {
 			t.Fatalf("without a network: %+v, %v", s, err)
 		}
-		l.before = func(int) error { return nil }
 		network.connect(f.address)
 	}
-	cutAt(acceptancePages / 2)
+	cutAfter(acceptancePages * pageBytes / 2)
 	continued(t, r.complete(t, l))
 	changed := l.revise(0, 4)
-	cutAt(changed / 2)
+	cutAfter(changed * pageBytes / 2)
 	if s := r.complete(t, l); s.Counts.Read != uint64(changed) {
 		t.Errorf("%d changed: %+v", changed, s.Counts)
 	}
-	// Connections that break while the network stays are no reason to stop.
+	// A request that breaks off while the network stays is no reason to stop.
 	changed = l.revise(1, 4)
-	l.before = func(emitted int) error {
-		if emitted == changed/2 {
-			network.connect(f.address)
-		}
-		return nil
-	}
+	network.cutAfter(changed*pageBytes/2, f.address)
 	r.complete(t, l)
+	if network.isFused() {
+		t.Error("the last run did not break off")
+	}
 }
 
 // TestAcceptanceServerIsRestarted kills the server while it is pushed to, and

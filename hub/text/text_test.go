@@ -81,6 +81,7 @@ func TestConvert(t *testing.T) {
 		{"ods by its name", "", "x.ods", odt(t, "", `<table:table-cell><text:p>42</text:p></table:table-cell><table:table-cell><text:p>cell</text:p></table:table-cell>`), "42 cell"},
 		{"pdf", "application/pdf", "", pdfOf("BT /F 12 Tf (Hello PDF) Tj ET", ""), "Hello PDF"},
 		{"pdf said to be text", "text/plain", "", pdfOf("BT /F 12 Tf (Hello) Tj ET", ""), "Hello"},
+		{"pdf with joined letters", "application/pdf", "", pdfOf("BT /F 12 Tf (\\256nal \\257ow) Tj ET", ""), "final flow"},
 		{"pdf by its name", "", "a.pdf", pdfOf("BT /F 12 Tf (Hello) Tj ET", ""), "Hello"},
 	}
 	for _, tt := range tests {

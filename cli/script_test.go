@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"await":   await,
 			"httpget": httpGet,
 			"approve": approve,
+			"carsend": carSend,
 		},
 	})
 }

@@ -145,12 +145,18 @@ type recordDoc struct {
 	Modified   time.Time       `json:"modified,omitzero"`
 	Data       json.RawMessage `json:"data"`
 	Parts      []partDoc       `json:"parts,omitempty"`
+	// Searchable and Reason say whether queries find the record, and if not,
+	// why; of single records only.
+	Searchable *bool  `json:"searchable,omitempty"`
+	Reason     string `json:"reason,omitempty"`
 }
 
 type partDoc struct {
 	Name string `json:"name"`
 	Type string `json:"type,omitempty"`
 	Size int64  `json:"size"`
+	// Unread says why queries find nothing of the part.
+	Unread string `json:"unread,omitempty"`
 }
 
 func docOf(at place, r gapless.Record) recordDoc {
@@ -214,9 +220,10 @@ func newRecordsGet(w *world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get CONNECTOR[/COLLECTION] KEY",
 		Short: "Print a record, or one of its parts",
-		Long: `Prints the data of a synced record as it is kept, byte for byte; with --json as a
-document with key, version and parts. With --part, prints the content of that
-part.`,
+		Long: `Prints the data of a synced record as it is kept, byte for byte, and says if a
+query would not find it or one of its parts, and why. With --json, prints a
+document with all that, key, version and parts. With --part, prints the content
+of that part.`,
 		Example: `  gapless records get docs doc/go_mem.html
   gapless records get docs doc/go_mem.html --part content -o go_mem.html`,
 		Args: between(2, 2),
@@ -258,14 +265,41 @@ func (w *world) getRecord(ctx context.Context, p *service.Project, text, key, pa
 	if err != nil {
 		return err
 	}
-	switch {
-	case part != "":
+	if part != "" {
 		return w.printPart(ctx, r, part)
-	case w.json:
-		return w.printJSON(docOf(at, r))
+	}
+	standing, err := p.Standing(ctx, at.connector, at.collection, key)
+	if err != nil {
+		return err
+	}
+	d := docOf(at, r)
+	d.stand(standing)
+	if w.json {
+		return w.printJSON(d)
+	}
+	if d.Reason != "" {
+		w.note("queries do not find it: %s", clean(d.Reason))
+	}
+	for _, p := range d.Parts {
+		if p.Unread != "" {
+			w.note("queries find nothing of part %s: %s", clean(p.Name), clean(p.Unread))
+		}
 	}
 	_, err = fmt.Fprintf(w.out, "%s\n", r.Data)
 	return err
+}
+
+// stand fills in what queries find of the record.
+func (d *recordDoc) stand(standing hub.Standing) {
+	searchable := standing.Stage == hub.StageSearchable
+	d.Searchable, d.Reason = &searchable, standing.Reason
+	for _, unread := range standing.Unread {
+		for i := range d.Parts {
+			if d.Parts[i].Name == unread.Name {
+				d.Parts[i].Unread = unread.Reason
+			}
+		}
+	}
 }
 
 func (w *world) printPart(ctx context.Context, r gapless.Record, name string) (err error) {

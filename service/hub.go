@@ -58,6 +58,24 @@ func (p *Project) hubStatus(ctx context.Context) (*HubStatus, error) {
 	return s, nil
 }
 
+// Standing says how far a record of the hub has come, and which of its parts
+// queries do not find.
+func (p *Project) Standing(ctx context.Context, connector, collection, key string) (st hub.Standing, err error) {
+	h, err := p.Hub(ctx)
+	if err != nil {
+		return st, err
+	}
+	if p.Config.Hub.Search {
+		awaitIndex(ctx, h)
+	}
+	session, err := h.Session(ctx, connector, 0)
+	if err != nil {
+		return st, err
+	}
+	defer func() { err = errors.Join(err, session.Close()) }()
+	return session.Standing(ctx, gapless.Partition{ID: collection, Collection: collection}, key)
+}
+
 // awaitIndex gives a hub that was just opened the moment it needs to find out
 // how far its search index is.
 func awaitIndex(ctx context.Context, h *hub.Hub) {

@@ -25,7 +25,9 @@ func TestBehaviour(t *testing.T) {
 	jobError := func(code string) fault {
 		return answerOnce(always, "GET", "/importstatus", 200, `{"error_imports":[{"id":"I5","error":"no"`+code+`}]}`)
 	}
-	get := func(address string, status int, body string) fault { return answerOnce(always, "GET", address, status, body) }
+	get := func(address string, status int, body string) fault {
+		return answerOnce(always, "GET", address, status, body)
+	}
 	const letters = -1 // complete, with the row as a dead letter
 	tests := []struct {
 		name  string

@@ -124,7 +124,9 @@ func TestRequests(t *testing.T) {
 	service := newScripted(t)
 	c := service.client(t)
 	state := t.TempDir()
-	with := func(o *DestinationOptions) { o.Extension, o.State, o.InFlight, o.PageRows = demoExtension(), state, 1, 4 }
+	with := func(o *DestinationOptions) {
+		o.Extension, o.State, o.InFlight, o.PageRows = demoExtension(), state, 1, 4
+	}
 
 	s := openModel(t, c, 1, with)
 	if err := fullImportOf(t.Context(), s, "1", demoRows()...); err != nil {

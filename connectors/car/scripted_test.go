@@ -381,3 +381,13 @@ func answerOnce(n int, method, address string, status int, body string) func(int
 		return true
 	}
 }
+
+// quickClient is client for as long as the caller likes.
+func quickClient(s *scripted) (c *Client, stop func()) {
+	server := httptest.NewServer(s)
+	c, err := NewClient(ClientOptions{URL: server.URL + "/x/api/car/v2", Token: "t", Retries: 1, Timeout: 5 * time.Second, sleep: noSleep})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c, func() { c.Close(); server.Close() }
+}

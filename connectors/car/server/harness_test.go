@@ -26,6 +26,8 @@ type fixture struct {
 	hub     *hub.Hub
 	server  *server.Server
 	address string
+	// fault answers requests in place of the server if it returns a status.
+	fault func(r *http.Request) (status int)
 }
 
 // serve starts a server; o needs no store.
@@ -38,14 +40,24 @@ func serve(t testing.TB, h *hub.Hub, o server.Options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := httptest.NewServer(s)
+	f := &fixture{hub: h, server: s}
+	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.fault != nil {
+			if status := f.fault(r); status != 0 {
+				w.WriteHeader(status)
+				return
+			}
+		}
+		s.ServeHTTP(w, r)
+	}))
+	f.address = listener.Listener.Addr().String()
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 		listener.Close()
 	})
-	return &fixture{hub: h, server: s, address: listener.Listener.Addr().String()}
+	return f
 }
 
 func openHub(t testing.TB, dir string) *hub.Hub {
@@ -207,6 +219,7 @@ func (f *fixture) holds(t testing.TB, source string, want ...string) {
 		got = append(got, name)
 	}
 	slices.Sort(got)
+	want = append([]string{}, want...)
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rows of %s (-want +got):\n%s", source, diff)

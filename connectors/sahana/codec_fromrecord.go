@@ -22,43 +22,91 @@ func (d recordReader) object(table string, v gjson.Result) (Resource, error) {
 	if d > maxRecordDepth {
 		return r, fmt.Errorf("more than %d levels of resources", maxRecordDepth)
 	}
-	sections, err := readSections(v)
+	plain, sections, err := readSections(v)
 	if err != nil {
 		return r, err
 	}
-	references, fields := membersOf(sections[sectionReferences]), membersOf(sections[sectionFields])
-	err = eachMember(v, func(name string, value gjson.Result) error {
-		field, plain := fieldName(name)
-		if !plain {
-			return nil
-		}
-		if extra, ok := references[field]; ok {
-			delete(references, field)
-			f, err := d.reference(field, value, extra)
+	references, fields := entriesOf(sections.references), entriesOf(sections.fields)
+	for _, m := range plain {
+		if extra, ok := references.take(m.name); ok {
+			f, err := d.reference(m.name, m.value, extra)
+			if err != nil {
+				return r, err
+			}
 			r.References = append(r.References, f)
-			return err
+			continue
 		}
-		f, err := readField(field, value, fields[field])
+		extra, _ := fields.take(m.name)
+		f, err := readField(m.name, m.value, extra)
+		if err != nil {
+			return r, err
+		}
 		r.Fields = append(r.Fields, f)
-		delete(fields, field)
-		return err
-	})
-	if err != nil {
+	}
+	if err := r.checkNames(); err != nil {
 		return r, err
 	}
-	for name := range references {
-		return r, fmt.Errorf("%s has %q, which is no member", sectionReferences, clip(name))
+	if references.left > 0 || fields.left > 0 {
+		return r, fmt.Errorf("%s or %s name fields that are no members", sectionReferences, sectionFields)
 	}
-	for name := range fields {
-		return r, fmt.Errorf("%s has %q, which is no field", sectionFields, clip(name))
-	}
-	if r.Components, err = (d + 1).tables(sections[sectionComponents]); err != nil {
+	if r.Components, err = (d + 1).tables(sections.components); err != nil {
 		return r, err
 	}
-	err = readAttributes(sections[sectionMeta], func(name, value string) error {
+	err = readAttributes(sections.meta, func(name, value string) error {
 		return r.setAttribute(name, value, RulesPlain)
 	})
 	return r, err
+}
+
+// entry is a member of an object.
+type entry struct {
+	name  string
+	value gjson.Result
+}
+
+// entries are the members of a section, each to be taken once. They are found
+// at once if they are taken in order.
+type entries struct {
+	list  []entry
+	next  int
+	left  int
+	index map[string]int
+}
+
+func entriesOf(v gjson.Result) entries {
+	var e entries
+	if v.Exists() {
+		v.ForEach(func(key, value gjson.Result) bool {
+			e.list = append(e.list, entry{key.String(), value})
+			return true
+		})
+	}
+	e.left = len(e.list)
+	return e
+}
+
+// take returns the entry of a field, false if there is none.
+func (e *entries) take(name string) (gjson.Result, bool) {
+	if e.left == 0 {
+		return gjson.Result{}, false
+	}
+	i := e.next
+	if i >= len(e.list) || e.list[i].name != name {
+		if e.index == nil {
+			e.index = make(map[string]int, len(e.list))
+			for i, entry := range e.list {
+				e.index[entry.name] = i
+			}
+		}
+		at, ok := e.index[name]
+		if !ok {
+			return gjson.Result{}, false
+		}
+		i = at
+	}
+	e.next = i + 1
+	e.left--
+	return e.list[i].value, true
 }
 
 // fieldName returns the name of the field that a member holds, false if it is
@@ -71,33 +119,35 @@ func fieldName(member string) (string, bool) {
 	return rest, strings.HasPrefix(rest, "_")
 }
 
-// readSections returns the sections by name.
-func readSections(v gjson.Result) (map[string]gjson.Result, error) {
-	sections := make(map[string]gjson.Result)
-	err := eachMember(v, func(name string, value gjson.Result) error {
-		if _, plain := fieldName(name); plain {
+// sections are the parts of a record's data beside its fields.
+type sections struct{ components, references, fields, meta gjson.Result }
+
+// readSections returns the members that are fields, by the fields' names, and
+// the sections.
+func readSections(v gjson.Result) (plain []entry, s sections, err error) {
+	err = eachMember(v, func(name string, value gjson.Result) error {
+		if field, ok := fieldName(name); ok {
+			plain = append(plain, entry{field, value})
 			return nil
 		}
+		if !value.IsObject() {
+			return fmt.Errorf("%q is no object", clip(name))
+		}
 		switch name {
-		case sectionComponents, sectionReferences, sectionFields, sectionMeta:
+		case sectionComponents:
+			s.components = value
+		case sectionReferences:
+			s.references = value
+		case sectionFields:
+			s.fields = value
+		case sectionMeta:
+			s.meta = value
 		default:
 			return fmt.Errorf("%q is none of the sections %s, %s, %s and %s", clip(name), sectionComponents, sectionReferences, sectionFields, sectionMeta)
 		}
-		if !value.IsObject() {
-			return fmt.Errorf("%s is no object", name)
-		}
-		sections[name] = value
 		return nil
 	})
-	return sections, err
-}
-
-// membersOf returns the members of an object, nil if there is none.
-func membersOf(v gjson.Result) map[string]gjson.Result {
-	if !v.Exists() {
-		return nil
-	}
-	return v.Map()
+	return plain, s, err
 }
 
 // eachMember calls fn for the members of an object until an error.

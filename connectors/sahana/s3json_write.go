@@ -163,25 +163,30 @@ func (w *jsonWriter) reference(f *Reference) {
 // checkNames says whether each field and each reference has a name and no
 // other has the same, as where they are members of an object.
 func (r *Resource) checkNames() error {
-	seen := make(map[string]bool, len(r.Fields)+len(r.References))
-	check := func(name string) error {
-		if name == "" {
+	n := len(r.Fields) + len(r.References)
+	name := func(i int) string {
+		if i < len(r.Fields) {
+			return r.Fields[i].Name
+		}
+		return r.References[i-len(r.Fields)].Field
+	}
+	const few = 16
+	var seen map[string]bool
+	if n > few {
+		seen = make(map[string]bool, n)
+	}
+	for i := range n {
+		twice := seen[name(i)]
+		for j := 0; j < i && n <= few; j++ {
+			twice = twice || name(j) == name(i)
+		}
+		switch {
+		case name(i) == "":
 			return errNoName
-		}
-		if seen[name] {
-			return fmt.Errorf("field %q stands twice", clip(name))
-		}
-		seen[name] = true
-		return nil
-	}
-	for i := range r.Fields {
-		if err := check(r.Fields[i].Name); err != nil {
-			return err
-		}
-	}
-	for i := range r.References {
-		if err := check(r.References[i].Field); err != nil {
-			return err
+		case twice:
+			return fmt.Errorf("field %q stands twice", clip(name(i)))
+		case n > few:
+			seen[name(i)] = true
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"github.com/gapless-sync/gapless/connectors/car"
 	"github.com/gapless-sync/gapless/connectors/files"
 	"github.com/gapless-sync/gapless/connectors/pushapi"
 	"github.com/gapless-sync/gapless/connectors/tabular"
@@ -16,5 +17,6 @@ func Builtin() Catalog {
 		tabular.CSV(),
 		hub.Connector(hubs),
 		pushapi.Connector(),
+		car.Connector(),
 	)
 }

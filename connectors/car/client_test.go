@@ -361,7 +361,7 @@ func TestRedirects(t *testing.T) {
 	service := newScripted(t)
 	service.fault = func(_ int, _ *http.Request, _ []byte, w http.ResponseWriter) bool {
 		w.Header().Set("Location", "/x/api/car/v2/elsewhere")
-		w.WriteHeader(302)
+		w.WriteHeader(http.StatusFound)
 		return true
 	}
 	if _, err := service.client(t).Import(t.Context(), []byte(`{}`)); gapless.KindOf(err) != gapless.KindRecoverable || StatusOf(err) != 302 {

@@ -205,9 +205,7 @@ func (s *session) Status(ctx context.Context) (gapless.Status, error) {
 		if s.epoch != 0 && held.Epoch > s.epoch {
 			return status, s.fenced(held.Epoch)
 		}
-		for id, c := range held.Checkpoints {
-			status.Checkpoints[id] = c
-		}
+		status.Checkpoints = held.Checkpoints
 		status.Holds = len(status.Checkpoints) > 0 || d.ModelStateID != "" && !isLedger(d.ModelStateID)
 		return status, nil
 	}

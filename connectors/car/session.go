@@ -150,10 +150,10 @@ func (s *session) upsert(c *collection, id, data string, r row, key string) erro
 		p = &page{buf: make([]byte, 0, 64<<10)}
 		s.open[c] = p
 	}
-	before, start := len(p.buf), uint32(len(p.buf))
-	buf, err := s.envelope.appendRow(p.buf, c, id, data)
-	if err != nil {
-		p.buf = buf[:before]
+	start := len(p.buf)
+	var err error
+	if p.buf, err = s.envelope.appendRow(p.buf, c, id, data); err != nil {
+		p.buf = p.buf[:start]
 		return err
 	}
 	if h, ok := s.held[r.place]; ok {
@@ -164,8 +164,8 @@ func (s *session) upsert(c *collection, id, data string, r row, key string) erro
 		}
 	}
 	s.number++
-	r.number, r.start, r.end = s.number, start, uint32(len(buf))
-	p.buf = append(buf, key...)
+	r.number, r.start, r.end = s.number, uint32(start), uint32(len(p.buf))
+	p.buf = append(p.buf, key...)
 	r.keyEnd = uint32(len(p.buf))
 	s.held[r.place] = holder{s.number, p, len(p.rows)}
 	p.rows = append(p.rows, r)

@@ -76,7 +76,7 @@ func (s *sidecar) save() error {
 	return nil
 }
 
-func (s *sidecar) write() (err error) {
+func (s *sidecar) write() error {
 	body, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -89,20 +89,16 @@ func (s *sidecar) write() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-	}()
 	_, err = file.Write(body)
 	if err == nil {
 		err = file.Sync()
 	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
+	err = errors.Join(err, file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), s.path)
 	}
-	if err = os.Rename(file.Name(), s.path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
 	}
 	return syncFolder(folder)
 }

@@ -176,6 +176,8 @@ func (w *world) waitSearchable(ctx context.Context, p *service.Project, c config
 		return "everything"
 	case err == nil:
 		return ""
+	case ctx.Err() != nil && last.Total == 0:
+		return "not yet"
 	case ctx.Err() != nil:
 		return fmt.Sprintf("%s of %s changes so far; the rest follows as soon as the hub is open again", count(last.Done), count(last.Total))
 	}

@@ -297,6 +297,7 @@ func (r *run) sync(ctx context.Context, partition string, checkpoints ...gapless
 		r.step("before sync")
 		receipt, err = r.session.Sync(ctx, checkpoints)
 		r.step("after sync")
+		r.serial = max(r.serial, receipt.Serial)
 		return err
 	})
 	return receipt, err

@@ -31,7 +31,7 @@ func (d adopting) Open(ctx context.Context, connector string, epoch uint64) (gap
 	if err != nil || epoch == 0 {
 		return session, err
 	}
-	s := &adoptingSession{Session: session, adopting: d, lease: state.Lease{Connector: connector, Epoch: epoch}}
+	s := &adoptingSession{Session: session, adopting: d, connector: connector, epoch: epoch}
 	if runner, ok := session.(gapless.FullRunner); ok {
 		return struct {
 			*adoptingSession
@@ -43,8 +43,9 @@ func (d adopting) Open(ctx context.Context, connector string, epoch uint64) (gap
 
 type adoptingSession struct {
 	gapless.Session
-	adopting adopting
-	lease    state.Lease
+	adopting  adopting
+	connector string
+	epoch     uint64
 }
 
 // Status implements [gapless.Session].
@@ -54,7 +55,7 @@ func (s *adoptingSession) Status(ctx context.Context) (gapless.Status, error) {
 		return status, err
 	}
 	held := status.Checkpoints[car.Model]
-	known, err := s.adopting.store.Partitions(ctx, s.lease.Connector)
+	known, err := s.adopting.store.Partitions(ctx, s.connector)
 	if err != nil {
 		return status, fmt.Errorf("read state: %w", err)
 	}
@@ -62,14 +63,25 @@ func (s *adoptingSession) Status(ctx context.Context) (gapless.Status, error) {
 		return status, nil
 	}
 	s.adopting.log.Info("Nothing is remembered here of this source; going on from the model state of the service.", "model_state_id", string(held.Position))
-	row := state.Partition{
-		Connector: s.lease.Connector, ID: car.Model, Collection: car.Model, Checkpoint: held, Outcome: plan.OutcomeComplete,
-		Fingerprint: fingerprint(), DestinationID: status.ID, Incarnation: status.Incarnation, Seq: held.Seq, Updated: time.Now().UTC(),
-	}
-	if err := s.adopting.store.Commit(ctx, s.lease, state.Commit{Partitions: []state.Partition{row}}); err != nil {
+	if err := s.adopt(ctx, status, held); err != nil {
 		return status, fmt.Errorf("adopt the model state of the service: %w", err)
 	}
 	return status, nil
+}
+
+// adopt remembers a checkpoint as if a run here had ended with it.
+func (s *adoptingSession) adopt(ctx context.Context, status gapless.Status, held gapless.Checkpoint) error {
+	c, err := s.adopting.store.Connector(ctx, s.connector)
+	if err != nil {
+		return err
+	}
+	if c.Lease.Epoch != s.epoch {
+		return gapless.ErrFenced
+	}
+	return s.adopting.store.Commit(ctx, c.Lease, state.Commit{Partitions: []state.Partition{{
+		Connector: s.connector, ID: car.Model, Collection: car.Model, Checkpoint: held, Outcome: plan.OutcomeComplete,
+		Fingerprint: fingerprint(), DestinationID: status.ID, Incarnation: status.Incarnation, Seq: held.Seq, Updated: time.Now().UTC(),
+	}}})
 }
 
 // fingerprint is what the engine makes of the description of an importer,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/car"
 )
 
 // ErrIncrementalNotPossible is returned, wrapped or not, by any hook of an
@@ -60,6 +61,9 @@ func exitCode(err error) int {
 	}
 	if e, ok := errors.AsType[*datasourceError](err); ok {
 		return e.code
+	}
+	if _, ok := errors.AsType[*car.Error](err); ok && gapless.KindOf(err) == gapless.KindRecoverable {
+		return gapless.ExitRecoverable // its causes are those of a data source elsewhere
 	}
 	return gapless.ExitCode(err)
 }

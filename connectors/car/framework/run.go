@@ -78,12 +78,28 @@ func (r *importRun) run(ctx context.Context) int {
 		r.log.Warn("The run was told to stop; the next one goes on.")
 	default:
 		message := "The import has failed: " + err.Error()
-		if summary.Hint != "" {
-			message += " (" + summary.Hint + ")"
+		if hint := hintFor(err); hint != "" {
+			message += " (" + hint + ")"
 		}
 		r.log.Error(message, "exit", exit, "error", err)
 	}
 	return exit
+}
+
+// hintFor says what to do about an error, where the options are those of a
+// connector.
+func hintFor(err error) string {
+	coded, ok := errors.AsType[*gapless.Error](err)
+	if !ok {
+		return ""
+	}
+	switch coded.Code {
+	case gapless.CodeRejectedRecords:
+		return "the warnings name the rows and their reasons; correct them and run once with -full"
+	case gapless.CodeGuard, gapless.CodeEmptySource:
+		return "look at what the data source delivers; if that is right, run once with -approve-shrink, or approve it at the service"
+	}
+	return gapless.HintFor(coded)
 }
 
 // forgetModelState has every connector of this source begin anew. The cause

@@ -190,7 +190,8 @@ type pod struct {
 	onStep  func(string)
 	change  func(*settings)
 	// retries of the client; a test of faults that stay has none.
-	retries int
+	retries     int
+	syncRecords int
 }
 
 func newPod(t *testing.T, assets int) *pod {
@@ -206,7 +207,7 @@ func (p *pod) run(ctx context.Context) int {
 		p.change(s)
 	}
 	p.log.Reset()
-	r := importRun{settings: s, connector: p.data.connector(), client: p.service.client(p.T, p.retries), log: newLog(&p.log, s), onStep: p.onStep}
+	r := importRun{settings: s, connector: p.data.connector(), client: p.service.client(p.T, p.retries), log: newLog(&p.log, s), onStep: p.onStep, syncRecords: p.syncRecords}
 	defer r.client.Close()
 	return r.run(ctx)
 }

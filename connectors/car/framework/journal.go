@@ -271,8 +271,8 @@ func verify(f *os.File, sealed sealedLane, start int64) error {
 	return nil
 }
 
-// forget removes every journal below dir but keep.
-func forget(dir, keep string) error {
+// forget removes every journal below dir.
+func forget(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -281,10 +281,8 @@ func forget(dir, keep string) error {
 		return fmt.Errorf("list journals: %w", err)
 	}
 	for _, e := range entries {
-		if path := filepath.Join(dir, e.Name()); path != keep {
-			if err := os.RemoveAll(path); err != nil {
-				return fmt.Errorf("remove journal: %w", err)
-			}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("remove journal: %w", err)
 		}
 	}
 	return nil

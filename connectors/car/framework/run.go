@@ -33,6 +33,9 @@ type importRun struct {
 	log       *slog.Logger
 	// onStep is called at the steps of the collection; tests die there.
 	onStep func(name string)
+	// syncRecords is how many rows are pushed between checkpoints; 0 is the
+	// engine's default.
+	syncRecords int
 }
 
 // stopGrace is how long a run that was told to stop may take to push and sync
@@ -180,7 +183,7 @@ func (r *importRun) engine(source *importer, store state.Store) (*engine.Engine,
 		Connector: r.source, Source: source, Destination: adopting{destination, store, r.log}, Store: store,
 		Dir: filepath.Join(r.stateDir, "fingerprints-"+r.id()),
 		// The client repeats requests, and hooks are called once.
-		Settings: engine.Settings{Attempts: 1, Memory: 8 << 20},
+		Settings: engine.Settings{Attempts: 1, Memory: 8 << 20, SyncRecords: r.syncRecords},
 		Events:   r.tell,
 	})
 	if err != nil {

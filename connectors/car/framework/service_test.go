@@ -38,6 +38,9 @@ type carService struct {
 	counts map[string]int
 	// failed is the entry for the next import; see errors.
 	failed func(n int) string
+	// onRequest is called before and after each request is carried out, with
+	// how many there were; false drops it.
+	onRequest func(n int, before bool) bool
 }
 
 func newCARService() *carService {
@@ -86,9 +89,16 @@ func (s *carService) serve(w http.ResponseWriter, r *http.Request) bool {
 	if fault := s.faults[name]; fault != nil {
 		status, after = fault(s.counts[name])
 	}
+	seen := func(before bool) bool { return s.onRequest == nil || s.onRequest(len(s.requests), before) }
+	if !seen(true) {
+		return false
+	}
 	if status == 0 || after {
 		answer := httptest.NewRecorder()
 		s.handle(answer, r, name, parts)
+		if !seen(false) {
+			return false
+		}
 		if status == 0 {
 			maps.Copy(w.Header(), answer.Header())
 			w.WriteHeader(answer.Code)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"syscall"
@@ -30,6 +31,8 @@ type importer struct {
 	vertices []string // of the schema extension
 	// totals of the last import that was collected.
 	totals map[string]*counts
+	// journals that this run has written or read.
+	journals []string
 	// position of the run, given by the author.
 	position gapless.Position
 	// step is called at each step of the collection; tests die there.
@@ -109,7 +112,7 @@ func (i *importer) reopen(after gapless.Mark) (*journal, reopened, error) {
 	if s.Source != i.source {
 		return nil, reopened{}, errors.Join(fmt.Errorf("the journal is of source %s", s.Source), j.close())
 	}
-	i.totals = s.Counts
+	i.totals, i.journals = s.Counts, append(i.journals, dir)
 	return j, reopened{at, s.Position}, nil
 }
 
@@ -172,12 +175,16 @@ func (i *importer) ReadChanges(ctx context.Context, _ gapless.Partition, from, t
 // read any more.
 func (i *importer) newJournal() (*journal, error) {
 	if !i.keep {
-		if err := forget(i.dir, ""); err != nil {
+		if err := forget(i.dir); err != nil {
 			return nil, gapless.Recoverable(err)
 		}
 	}
 	j, err := createJournal(i.dir)
-	return j, storeFailure(err)
+	if err != nil {
+		return nil, storeFailure(err)
+	}
+	i.journals = append(i.journals, j.dir)
+	return j, nil
 }
 
 // storeFailure classifies a failure of the journal: it leaves no gap.
@@ -332,19 +339,18 @@ func emit(chunk []byte, out *gapless.Output) error {
 	return nil
 }
 
-// tidy removes the journals, but for one that a later run may resume from.
+// tidy removes the journals of this run, unless the next one may resume from
+// it. Others are none of its business: they may be those of a process that
+// runs now.
 func (i *importer) tidy(complete bool) error {
-	if i.keep {
-		return nil
+	var errs []error
+	for _, dir := range i.journals {
+		_, err := os.Stat(filepath.Join(dir, sealFile))
+		if sealed := err == nil; !i.keep && (complete || !sealed) {
+			errs = append(errs, os.RemoveAll(dir))
+		}
 	}
-	if complete {
-		return forget(i.dir, "")
-	}
-	sealed, err := filepath.Glob(filepath.Join(i.dir, "import-*", sealFile))
-	if err != nil || len(sealed) == 0 {
-		return errors.Join(err, forget(i.dir, ""))
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 var (

@@ -2,6 +2,7 @@ package sahana
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,9 @@ const declarationBytes = 1024
 // decoded returns the document that begins with head and goes on with r in
 // UTF-8, behind its byte order mark and its declaration.
 func decoded(head []byte, r io.Reader) (io.Reader, error) {
+	if wide(head) {
+		return nil, errors.New("encoding UTF-16 is not understood, only UTF-8, ISO-8859-1 and Windows-1252")
+	}
 	head, marked := bytes.CutPrefix(head, []byte("\uFEFF"))
 	rest, encoding, err := cutDeclaration(head)
 	if err != nil {
@@ -30,6 +34,11 @@ func decoded(head []byte, r io.Reader) (io.Reader, error) {
 		return &westernReader{r: body, windows: strings.HasSuffix(encoding, "1252")}, nil
 	}
 	return nil, fmt.Errorf("encoding %q is not understood, only UTF-8, ISO-8859-1 and Windows-1252", clip(encoding))
+}
+
+// wide reports whether a text begins with a byte order mark of UTF-16.
+func wide(head []byte) bool {
+	return bytes.HasPrefix(head, []byte("\xFE\xFF")) || bytes.HasPrefix(head, []byte("\xFF\xFE"))
 }
 
 // cutDeclaration splits the beginning of a document behind its declaration, if

@@ -91,11 +91,6 @@ func (x *xmlReader) foreign(head []byte) error {
 	return contentError(S3XML.String(), append(head, more...))
 }
 
-// wide reports whether a text begins with a byte order mark of UTF-16.
-func wide(head []byte) bool {
-	return bytes.HasPrefix(head, []byte("\xFE\xFF")) || bytes.HasPrefix(head, []byte("\xFF\xFE"))
-}
-
 func (x *xmlReader) reject(err error) {
 	if x.problem == nil {
 		x.problem = err

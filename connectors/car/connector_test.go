@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -48,9 +49,7 @@ func TestOptions(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			values := map[string]any{"url": "https://h/api/car/v2", "key": "k", "password": "p"}
-			for name, v := range tt.values {
-				values[name] = v
-			}
+			maps.Copy(values, tt.values)
 			_, err := Connector().Destination.Open(t.Context(), values, gapless.Env{Connector: "c", Dir: dir, State: dir})
 			fault := ""
 			if e, ok := errors.AsType[gapless.OptionError](err); ok {
@@ -67,9 +66,7 @@ func TestSourceOptions(t *testing.T) {
 	t.Parallel()
 	base := func(more map[string]any) map[string]any {
 		values := map[string]any{"url": "https://h/v2", "token": "t", "source": "s"}
-		for name, v := range more {
-			values[name] = v
-		}
+		maps.Copy(values, more)
 		return values
 	}
 	s, err := Connector().Source.Open(t.Context(), base(map[string]any{"fields": map[string]any{"asset": "name, risk"}}), gapless.Env{})

@@ -305,11 +305,13 @@ func randomFaults(service *scripted, list []int) fault {
 			respond(w, 500, `{}`)
 		case kind == 2 && r.Method == http.MethodGet:
 			respond(w, 200, `{}`)
-		case kind == 3 && strings.HasSuffix(r.URL.Path, "/importstatus"):
-			respond(w, 200, `{"notfound_imports":["`+strings.ReplaceAll(r.URL.Query().Get("ids"), ",", `","`)+`"]}`)
-		case kind == 4 && strings.HasSuffix(r.URL.Path, "/importstatus"):
-			id, _, _ := strings.Cut(r.URL.Query().Get("ids"), ",")
-			respond(w, 200, `{"error_imports":[{"id":"`+id+`","statusCode":500}]}`)
+		case (kind == 3 || kind == 4) && strings.HasSuffix(r.URL.Path, "/imports"): // it is taken, and comes to nothing
+			service.next++
+			id := fmt.Sprintf("L%d", service.next)
+			if kind == 4 {
+				service.jobs[id] = fmt.Sprintf(`{"id":%q,"error":"later","statusCode":500}`, id)
+			}
+			respond(w, 200, fmt.Sprintf(`{"id":%q}`, id))
 		case kind == 5: // it was done, and the reply is lost
 			service.answer(httptest.NewRecorder(), r, strings.TrimPrefix(r.URL.EscapedPath(), "/x/api/car"), body)
 			respond(w, 503, `{}`)
@@ -317,6 +319,26 @@ func randomFaults(service *scripted, list []int) fault {
 			return false
 		}
 		return true
+	}
+}
+
+// TestDeletesDoNotPileUp: a long list of them is sent before the next Sync.
+func TestDeletesDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	service := newScripted(t)
+	s := openModel(t, service.client(t), 1)
+	b := batchOf()
+	for i := range maxLeaving {
+		b.Append(gapless.Change{Op: gapless.OpDelete, Record: gapless.Record{Key: fmt.Sprintf("asset/%d", i)}})
+	}
+	for range 2 {
+		if _, err := s.Push(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	requests := service.requestsSince(0)
+	if last := requests[len(requests)-1]; !strings.HasPrefix(last, "DELETE") {
+		t.Errorf("the last request is %.80s", last)
 	}
 }
 

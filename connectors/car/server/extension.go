@@ -34,10 +34,12 @@ func propertyTypes() []string {
 
 // extension declares collections and properties beyond the core.
 type extension struct {
-	Key     string      `json:"key"`
-	Owner   string      `json:"owner"`
-	Version string      `json:"version"`
-	Schema  declaration `json:"schema"`
+	Key     string `json:"key"`
+	Owner   string `json:"owner"`
+	Version string `json:"version"`
+	// Schema is the declaration as it was sent.
+	Schema   json.RawMessage `json:"schema"`
+	declared declaration
 }
 
 type declaration struct {
@@ -86,10 +88,11 @@ func decodeExtension(body []byte) (*extension, error) {
 	if err != nil {
 		return nil, malformed("schema: %v", err)
 	}
-	if err := json.Unmarshal([]byte(inner.Raw), &e.Schema); err != nil {
+	e.Schema = json.RawMessage(inner.Raw)
+	if err := json.Unmarshal(e.Schema, &e.declared); err != nil {
 		return nil, malformed("the schema is not an object of vertices and edges")
 	}
-	return e, e.Schema.check()
+	return e, e.declared.check()
 }
 
 // keyPattern takes what clients use for a UUID.
@@ -163,6 +166,9 @@ func (s *Server) loadExtensions(ctx context.Context) error {
 		e := &extension{}
 		if err := json.Unmarshal(r.Data, e); err != nil {
 			return fmt.Errorf("decode extension %s: %w", r.Key, err)
+		}
+		if err := json.Unmarshal(e.Schema, &e.declared); err != nil {
+			return fmt.Errorf("decode the schema of extension %s: %w", r.Key, err)
 		}
 		all[r.Key] = e
 		return nil
@@ -279,8 +285,8 @@ func (s *Server) extensionSchema(c *exchange) error {
 	all := s.schemas.current().extensions
 	merged := declaration{Vertices: []vertexType{}, Edges: []edgeType{}}
 	for _, key := range sortedKeys(all) {
-		merged.Vertices = append(merged.Vertices, all[key].Schema.Vertices...)
-		merged.Edges = append(merged.Edges, all[key].Schema.Edges...)
+		merged.Vertices = append(merged.Vertices, all[key].declared.Vertices...)
+		merged.Edges = append(merged.Edges, all[key].declared.Edges...)
 	}
 	return c.reply(http.StatusOK, merged)
 }

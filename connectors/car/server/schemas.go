@@ -35,13 +35,13 @@ func newSchema(extensions map[string]*extension) *schema {
 		s.edges[name] = true
 	}
 	for _, e := range extensions {
-		for _, v := range e.Schema.Vertices {
+		for _, v := range e.declared.Vertices {
 			if !s.vertices[v.Name] {
 				s.vertices[v.Name] = true
 				s.added = append(s.added, v.Name)
 			}
 		}
-		for _, edge := range e.Schema.Edges {
+		for _, edge := range e.declared.Edges {
 			s.edges[edge.name()] = true
 		}
 	}
@@ -69,7 +69,7 @@ func (s *schema) isEdge(name string) (edge, ok bool) {
 // ends returns the collections that an edge collection joins.
 func (s *schema) ends(name string) (from, to string, ok bool) {
 	for _, e := range s.extensions {
-		for _, edge := range e.Schema.Edges {
+		for _, edge := range e.declared.Edges {
 			if edge.name() == name {
 				return edge.End1, edge.End2, true
 			}

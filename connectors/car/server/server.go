@@ -302,7 +302,7 @@ func (s *Server) health(c *exchange) error {
 	if _, err := s.opts.Store.Synced(c.r.Context(), 0); err != nil {
 		return err
 	}
-	return c.reply(http.StatusOK, map[string]any{"status": "ok", "hub": s.hub})
+	return c.reply(http.StatusOK, map[string]any{"status": "ok"})
 }
 
 func (s *Server) retentionPolicy(c *exchange) error {

@@ -166,6 +166,20 @@ func TestLimitsOnRows(t *testing.T) {
 			}
 		})
 	}
+	t.Run("held for ids", func(t *testing.T) {
+		t.Parallel()
+		m := newMemory().put("a", "asset", "1", `{}`)
+		for i := range 5000 {
+			m.edge("a", "asset_application", "1", fmt.Sprint(i), `{}`)
+		}
+		var out strings.Builder
+		if err := execute(t.Context(), m, query.Limits{HeldBytes: 50_000}, `{ asset { application { id } } }`, &out); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), "sorting and nesting") || m.lookups.Load() > 0 {
+			t.Errorf("%d lookups: %.300s", m.lookups.Load(), out.String())
+		}
+	})
 	t.Run("a heap needs memory for its limit only", func(t *testing.T) {
 		t.Parallel()
 		var out strings.Builder

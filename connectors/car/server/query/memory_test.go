@@ -89,7 +89,7 @@ func (m *memory) Rows(ctx context.Context, source, collection, prefix, after str
 // model is a small graph of two sources.
 func model() *memory {
 	m := newMemory()
-	m.vertices, m.edges = []string{"site"}, []string{"site_asset", "asset_asset"}
+	m.vertices, m.edges = []string{"site"}, []string{"site_asset", "asset_site", "asset_asset"}
 	m.put("a", "asset", "1", `{"external_id":"1","name":"web-1","risk":7.5,"tags":["x"],"os":{"family":"linux"},"seen":1795285435898}`)
 	m.put("a", "asset", "2", `{"external_id":"2","name":"web-2","risk":10,"seen":1795285435899,"up":true}`)
 	m.put("a", "asset", "3", `{"external_id":"3","name":"Db \"main\"","risk":2}`)
@@ -106,6 +106,7 @@ func model() *memory {
 	m.edge("b", "asset_ipaddress", "1", "10.0.0.1", `{"port":5}`)
 	m.edge("a", "site_asset", "s1", "1", `{}`)
 	m.edge("a", "site_asset", "s1", "2", `{}`)
+	m.edge("a", "asset_site", "1", "s1", `{}`)
 	m.edge("a", "asset_asset", "1", "2", `{"kind":"uses"}`)
 	m.edge("a", "asset_asset", "3", "3", `{"kind":"self"}`)
 	m.put("a", "asset@history", "1@1700", `{"row":{"external_id":"1","name":"web-old"},"retired":1700,"reason":"deleted"}`)

@@ -23,7 +23,7 @@ type condition struct {
 // values that rows have and conditions compare with, as JSON.
 func values() []string {
 	return []string{
-		`"a"`, `"b"`, `"ab"`, `"A%"`, `""`, `"5"`, `"10"`, `"9"`, `"true"`, `"ä_\\"`, `5`, `5.0`, `10`, `-1`, `0.5`, `9007199254740993`, `9007199254740992`, `1e3`, `true`, `false`,
+		`"a"`, `"b"`, `"ab"`, `"A%"`, `""`, `"5"`, `"10"`, `"9"`, `"true"`, `"ä_\\"`, `"€"`, `5`, `5.0`, `10`, `-1`, `0.5`, `9007199254740993`, `9007199254740992`, `1e3`, `true`, `false`,
 	}
 }
 

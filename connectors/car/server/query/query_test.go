@@ -47,6 +47,7 @@ func TestQueries(t *testing.T) {
 		{"neighbours of the same collection", `{ asset(source: "a") { id asset { id } asset_asset { kind } } }`, ``,
 			`{"asset":[{"id":"a/1","asset":[{"id":"a/2"}],"asset_asset":[{"kind":"uses"}]},{"id":"a/2","asset":[{"id":"a/1"}],"asset_asset":[{"kind":"uses"}]},` +
 				`{"id":"a/3","asset":[{"id":"a/3"}],"asset_asset":[{"kind":"self"}]}]}`},
+		{"a neighbour through two collections is one", `{ site { asset { id } } }`, ``, `{"site":[{"asset":[{"id":"a/1"},{"id":"a/2"}]}]}`},
 		{"extensions", `{ site { name asset(order_by: {name: desc}) { name } site_asset_aggregate { aggregate { count } } } }`, ``,
 			`{"site":[{"name":"Bonn","asset":[{"name":"web-2"},{"name":"web-1"}],"site_asset_aggregate":{"aggregate":{"count":2}}}]}`},
 		{"counts", `{ asset_aggregate(where: {risk: {_gt: 5}}) { aggregate { n: count __typename } } all: asset_history_aggregate { aggregate { count } } }`, ``,

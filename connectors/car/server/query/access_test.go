@@ -44,6 +44,7 @@ func TestAccess(t *testing.T) {
 		{"history of one", `{ asset_history(where: {external_id: {_eq: "0007"}, source: {_eq: "a"}}) { id } }`, 1, 1, 1, 0},
 		{"seeks below", `{ asset(limit: 10) { asset_ipaddress { id } ipaddress { id } asset_ipaddress_aggregate { aggregate { count } } } }`, 10, 20, 11, 10},
 		{"one scan below", `{ ipaddress(source: "a", limit: 10) { asset_ipaddress { id asset { name } } asset { id } x: asset_ipaddress_aggregate { aggregate { count } } } }`, 10, 1010, 2, 20},
+		{"a scan two levels below", `{ asset { asset_ipaddress { ipaddress { asset_ipaddress { id } } } } }`, 2000, 6000, 2004, 2000},
 		{"one scan below many", `{ ipaddress(source: "a") { asset { name } } }`, 1000, 2000, 2, 1000},
 	}
 	for _, tt := range tests {

@@ -79,3 +79,41 @@ func TestQueries(t *testing.T) {
 		})
 	}
 }
+
+func TestPatterns(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, operator, pattern, text string
+		want                          bool
+	}{
+		{"whole", "_like", "abc", "abc", true},
+		{"no part", "_like", "b", "abc", false},
+		{"begins", "_like", "ab%", "abc", true},
+		{"ends, tried again", "_like", "%ab", "aaab", true},
+		{"several stretches", "_like", "%a%b%", "xaxxb", true},
+		{"not in that order", "_like", "%b%a%", "ab", false},
+		{"one character of several bytes", "_like", "_", "€", true},
+		{"is not two", "_like", "%__", "€", false},
+		{"nor when tried again", "_like", "%__b%", "€bz", false},
+		{"nothing is anything", "_like", "%", "", true},
+		{"case matters", "_like", "ABC", "abc", false},
+		{"or not", "_ilike", "ÄB_", "äbC", true},
+		{"an escaped sign", "_like", `10\\%`, "10%", true},
+		{"is no stretch", "_like", `10\\%`, "100", false},
+		{"an escaped character", "_like", `a\\_b`, "axb", false},
+		{"a backslash at the end", "_like", `a\\`, `a\`, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMemory().put("a", "asset", "1", `{"name":`+quote(tt.text)+`}`)
+			want := `{"data":{"asset":[]}}`
+			if tt.want {
+				want = `{"data":{"asset":[{"id":"a/1"}]}}`
+			}
+			if got := ask(t, m, `{ asset(where: {name: {`+tt.operator+`: "`+tt.pattern+`"}}) { id } }`); got != want {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}

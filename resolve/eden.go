@@ -9,15 +9,15 @@ import (
 // A record that is imported states the fields it has, and no others.
 func (w *work) eden() {
 	in := w.in
-	w.remoteAt = in.Remote.Modified
-	if w.remoteAt.Time.IsZero() {
-		w.remoteAt = At(in.Now)
+	w.remote.at = in.Remote.Modified
+	if w.remote.at.Time.IsZero() {
+		w.remote.at = At(in.Now)
 	}
 	if !in.Local.exists() {
 		w.edenCreate()
 		return
 	}
-	w.out.Conflict = w.compat == Eden && modifiedSince(w.localAt.Time, in.LastSync) && modifiedSince(w.remoteAt.Time, in.LastSync)
+	w.out.Conflict = w.compat == Eden && modifiedSince(w.local.at.Time, in.LastSync) && modifiedSince(w.remote.at.Time, in.LastSync)
 	w.edenFields()
 	if w.out.Conflict && !w.accepts() {
 		w.settle(fate{})
@@ -76,7 +76,7 @@ func (w *work) edenFields() {
 func (w *work) edenField(f *field, local, remote string) {
 	o := outcome{pair: pair{name: f.name, key: f.key, local: local, remote: remote}}
 	w.compareWithBase(&o.pair)
-	o.remoteAt = w.remoteAt
+	o.remoteAt = w.remote.at
 	if remote == "" || equal(local, remote) {
 		o.verdict = o.takeLocal(ruleEqual)
 	} else {
@@ -113,7 +113,7 @@ func (w *work) edenDecide(p *pair, name Resolution) verdict {
 
 // edenNewer takes the imported value unless the local record is newer.
 func (w *work) edenNewer(p *pair, rule string) verdict {
-	switch c := w.localAt.Time.Compare(w.remoteAt.Time); {
+	switch c := w.local.at.Time.Compare(w.remote.at.Time); {
 	case c > 0:
 		return p.takeLocal(rule)
 	case c == 0:
@@ -128,7 +128,7 @@ func (w *work) edenKeeps() (rule string, keeps bool) {
 	l, r := &w.in.Local, &w.in.Remote
 	switch w.record.name {
 	case Newer:
-		return ruleNewer, w.localAt.Time.After(w.remoteAt.Time)
+		return ruleNewer, w.local.at.Time.After(w.remote.at.Time)
 	case Master:
 		return ruleMaster, l.MCI == 0 || r.MCI != 1
 	}
@@ -183,7 +183,7 @@ func (w *work) edenUpdate() {
 	w.explain(w.edenTake())
 	if l.Deleted {
 		out.Action, out.Rule, out.Reason = ActionUpdate, ruleRevive, "deleted here and edited on the remote side"
-		out.Deleted, out.ReplacedBy, out.Modified = false, "", later(out.Modified, w.remoteAt)
+		out.Deleted, out.ReplacedBy, out.Modified = false, "", later(out.Modified, w.remote.at)
 	}
 	if w.overwriteMCI {
 		out.MCI = w.in.Remote.MCI
@@ -204,7 +204,7 @@ func (w *work) edenTake() bool {
 	if !taken {
 		return false
 	}
-	out.Action, out.Data, out.Modified = ActionUpdate, w.splice(), w.remoteAt
+	out.Action, out.Data, out.Modified = ActionUpdate, w.splice(), w.remote.at
 	if len(out.Times) > 0 {
 		times := maps.Clone(out.Times)
 		for i := range w.outcomes {

@@ -20,7 +20,13 @@ func on(t *testing.T, day string) time.Time {
 	return at
 }
 
-func compile(t testing.TB, p resolve.Policy) *resolve.Resolver {
+// tester is a test, or a property test.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+}
+
+func compile(t tester, p resolve.Policy) *resolve.Resolver {
 	t.Helper()
 	r, err := resolve.Compile(p)
 	if err != nil {
@@ -29,7 +35,7 @@ func compile(t testing.TB, p resolve.Policy) *resolve.Resolver {
 	return r
 }
 
-func resolved(t testing.TB, r *resolve.Resolver, in resolve.Input) resolve.Result {
+func resolved(t tester, r *resolve.Resolver, in resolve.Input) resolve.Result {
 	t.Helper()
 	result, err := r.Resolve(&in)
 	if err != nil {

@@ -19,7 +19,7 @@ type fate struct {
 // fate decides between a deletion and edits.
 func (w *work) fate() fate {
 	l, r := &w.in.Local, &w.in.Remote
-	f := fate{deleted: l.Deleted, at: later(w.localAt, w.remoteAt)}
+	f := fate{deleted: l.Deleted, at: later(w.local.at, w.remote.at)}
 	if l.Deleted != r.Deleted {
 		return w.deletionOrEdit(f)
 	}
@@ -43,7 +43,7 @@ func (w *work) fate() fate {
 // successor returns the survivor that two tombstones name: of the later one.
 func (w *work) successor() string {
 	l, r := &w.in.Local, &w.in.Remote
-	switch c := w.localAt.Compare(w.remoteAt); {
+	switch c := w.local.at.Compare(w.remote.at); {
 	case c > 0:
 		return l.ReplacedBy
 	case c < 0:
@@ -55,15 +55,13 @@ func (w *work) successor() string {
 // deletionOrEdit decides where just one side has deleted the record.
 func (w *work) deletionOrEdit(f fate) fate {
 	in := w.in
-	dead, live := ChoseLocal, ChoseRemote
-	deadSide, liveSide, deadAt, liveAt := &in.Local, &in.Remote, w.localAt, w.remoteAt
+	dead, live, deadSide, liveSide := ChoseLocal, ChoseRemote, &w.local, &w.remote
 	if in.Remote.Deleted {
-		dead, live = live, dead
-		deadSide, liveSide, deadAt, liveAt = liveSide, deadSide, liveAt, deadAt
+		dead, live, deadSide, liveSide = live, dead, liveSide, deadSide
 	}
+	deadAt, liveAt := deadSide.at, liveSide.at
 	edited := w.edited(live)
-	known := w.timed() && knows(deadSide.Seen, liveSide.Times)
-	f.contested = edited && !known && !in.BaseDeleted
+	f.contested = edited && !in.BaseDeleted
 	switch {
 	case w.deletes == DeleteWins:
 		f.deleted, f.rule = true, ruleDeleteWins
@@ -79,11 +77,11 @@ func (w *work) deletionOrEdit(f fate) fate {
 		f.deleted, f.rule = deadAt.Compare(liveAt) >= 0, ruleLaterFate
 	}
 	if f.deleted {
-		f.replacedBy = deadSide.ReplacedBy
-		if !f.contested {
-			f.rule = ruleDelete
-		} else {
+		f.replacedBy = max(in.Local.ReplacedBy, in.Remote.ReplacedBy)
+		if edited {
 			f.buried = live
+		} else {
+			f.rule = ruleDelete
 		}
 	} else {
 		if !in.BaseDeleted {
@@ -132,15 +130,16 @@ func (w *work) edited(live Choice) bool {
 // time of the record had to be corrected.
 func (w *work) timed() bool {
 	l, r := &w.in.Local, &w.in.Remote
-	return len(l.Times) > 0 && len(r.Times) > 0 &&
-		l.Modified.Compare(w.localAt) == 0 && r.Modified.Compare(w.remoteAt) == 0
+	return l.Times != nil && r.Times != nil &&
+		l.Modified.Compare(w.local.at) == 0 && r.Modified.Compare(w.remote.at) == 0
 }
 
 // covered reports whether every edit of either side was known to somebody who
 // deleted the record.
 func (w *work) covered() bool {
-	seen := joinTimes(w.in.Local.Seen, w.in.Remote.Seen)
-	return len(seen) > 0 && knows(seen, w.localTimes) && knows(seen, w.remoteTimes)
+	seen := joinTimes(w.local.seen, w.remote.seen)
+	deleted := len(seen) > 0 || w.in.Local.Deleted || w.in.Remote.Deleted
+	return deleted && knows(seen, w.local.times) && knows(seen, w.remote.times)
 }
 
 // knows reports whether no time is later than the one in seen.

@@ -54,7 +54,11 @@ func (p *pair) takeLocal(rule string) verdict {
 }
 
 func (p *pair) takeRemote(rule string) verdict {
-	return verdict{choice: ChoseRemote, raw: p.remote, stamp: dominate(p.remoteAt, p.localAt), rule: rule}
+	v := verdict{choice: ChoseRemote, raw: p.remote, stamp: p.remoteAt, rule: rule}
+	if p.localSays {
+		v.stamp = dominate(p.remoteAt, p.localAt)
+	}
+	return v
 }
 
 // keepByRight keeps the local value whatever the remote one is.

@@ -17,7 +17,8 @@ type Side struct {
 	// Modified is when the record was last changed or deleted, and by which
 	// node. Zero means unknown.
 	Modified Stamp
-	// Times of the fields; nil if the side keeps none.
+	// Times of the fields; nil if the side keeps none, empty if it would but
+	// there never was a field.
 	Times Times
 	// Seen is what those who ever deleted the record knew of it.
 	Seen Times
@@ -275,13 +276,17 @@ func (r *Resolver) Resolve(in *Input) (Result, error) {
 // work is one record while it is decided on.
 type work struct {
 	*Resolver
-	in                  *Input
-	local, remote, base object
-	// at and times of both sides as they count: not ahead of now.
-	localAt, remoteAt       Stamp
-	localTimes, remoteTimes Times
-	outcomes                []outcome
-	out                     Result
+	in            *Input
+	local, remote version
+	base          object
+	outcomes      []outcome
+	out           Result
+}
+
+// version is what one side has: its fields, and its times as they count.
+type version struct {
+	object
+	clock
 }
 
 // outcome is what becomes of one field.
@@ -348,16 +353,17 @@ func (w *work) forgetOrRemember() {
 func (w *work) keep(a Action, rule, reason string) {
 	l := &w.in.Local
 	w.out = Result{
-		Action: a, Rule: rule, Reason: reason, Data: l.Data, Modified: l.Modified, Times: l.Times, Seen: l.Seen, MCI: l.MCI,
+		Action: a, Rule: rule, Reason: reason, Data: l.Data, Modified: w.local.at, Times: w.local.times, Seen: w.local.seen, MCI: l.MCI,
 		Deleted: l.Deleted, ReplacedBy: l.ReplacedBy, Future: w.out.Future,
 	}
+	w.out.Restamp = w.out.Modified.Compare(l.Modified) != 0 || !w.out.Times.same(l.Times) || !w.out.Seen.same(l.Seen)
 }
 
 // adopt makes the remote version the result.
 func (w *work) adopt(a Action, rule, reason string) {
 	s := &w.in.Remote
 	w.out = Result{
-		Action: a, Rule: rule, Reason: reason, Data: s.Data, Modified: w.remoteAt, Times: w.remoteTimes, Seen: s.Seen, MCI: s.MCI,
+		Action: a, Rule: rule, Reason: reason, Data: s.Data, Modified: w.remote.at, Times: w.remote.times, Seen: w.remote.seen, MCI: s.MCI,
 		Deleted: s.Deleted, ReplacedBy: s.ReplacedBy, Restamp: true, Future: w.out.Future,
 	}
 }
@@ -373,10 +379,10 @@ func (w *work) validate() error {
 // read parses both sides and the base.
 func (w *work) read() error {
 	var err error
-	if w.local, err = parse(w.in.Local.Data); err != nil {
+	if w.local.object, err = parse(w.in.Local.Data); err != nil {
 		return fmt.Errorf("read the local version: %w", err)
 	}
-	if w.remote, err = parse(w.in.Remote.Data); err != nil {
+	if w.remote.object, err = parse(w.in.Remote.Data); err != nil {
 		return fmt.Errorf("read the remote version: %w", err)
 	}
 	if w.base, err = parse(w.in.Base); err != nil {
@@ -397,7 +403,7 @@ func (w *work) sameBytes() (bool, error) {
 		return false, fmt.Errorf("read both versions: %w", err)
 	}
 	w.keep(ActionNothing, ruleEqual, reasonEqual)
-	w.out.Modified = later(w.localAt, w.remoteAt)
+	w.out.Modified = later(w.local.at, w.remote.at)
 	w.out.Restamp = w.out.Modified.Compare(l.Modified) != 0
 	return true, nil
 }

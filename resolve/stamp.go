@@ -103,10 +103,10 @@ func (t Times) same(u Times) bool {
 // joinTimes returns the later time of every name.
 func joinTimes(t, u Times) Times {
 	switch {
+	case t == nil:
+		return u
 	case len(u) == 0:
 		return t
-	case len(t) == 0:
-		return u
 	}
 	joined := maps.Clone(t)
 	for name, at := range u {
@@ -117,7 +117,8 @@ func joinTimes(t, u Times) Times {
 
 // Edit returns the version of a record that node makes at now by giving it
 // new data: fields that differ from those of prev get a new time, the others
-// keep theirs. A zero prev creates the record; a deleted one is revived.
+// keep theirs. A zero prev creates the record; a deleted one is revived, with
+// all that is in data.
 func Edit(prev Side, data []byte, now time.Time, node string) (Side, error) {
 	before, err := parse(prev.Data)
 	if err != nil {
@@ -144,6 +145,11 @@ func Edit(prev Side, data []byte, now time.Time, node string) (Side, error) {
 	for _, f := range before.fields {
 		if _, stays := after.get(f.name); !stays {
 			next.Times[f.name] = next.Modified
+		}
+	}
+	if prev.Deleted {
+		for name := range next.Times {
+			next.Times[name] = next.Modified
 		}
 	}
 	return next, nil

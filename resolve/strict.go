@@ -4,48 +4,86 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
+	"time"
 )
 
-// readTimes brings the times of both sides up to what counts: under Strict a
-// time ahead of now by more than the tolerance counts as now. Eden believes
-// every time.
+// clock holds the times of one side as they count.
+type clock struct {
+	at          Stamp
+	times, seen Times
+}
+
+// readTimes brings the times of both sides up to what counts. Under Strict a
+// time ahead of now by more than the tolerance counts as now, or as just after
+// the latest time that is believed; what is ahead keeps its order. Eden
+// believes every time.
 func (w *work) readTimes() {
-	w.localAt, w.localTimes = w.readSide(ChoseLocal, &w.in.Local)
-	w.remoteAt, w.remoteTimes = w.readSide(ChoseRemote, &w.in.Remote)
-	if len(w.out.Future) > 1 {
-		slices.SortFunc(w.out.Future, func(a, b FutureTime) int {
-			return strings.Compare(string(a.Side)+"/"+a.Field, string(b.Side)+"/"+b.Field)
+	in := w.in
+	w.local.clock = clock{in.Local.Modified, in.Local.Times, in.Local.Seen}
+	w.remote.clock = clock{in.Remote.Modified, in.Remote.Times, in.Remote.Seen}
+	limit := in.Now.Add(w.tolerance)
+	var ahead []Stamp
+	latest := Stamp{Time: in.Now}
+	for _, c := range [...]*clock{&w.local.clock, &w.remote.clock} {
+		c.each(func(at Stamp) {
+			if at.Time.After(limit) {
+				ahead = append(ahead, at)
+			} else {
+				latest = later(latest, at)
+			}
 		})
+	}
+	if len(ahead) == 0 {
+		return
+	}
+	w.reportFuture(ChoseLocal, w.local.clock, limit)
+	w.reportFuture(ChoseRemote, w.remote.clock, limit)
+	if w.compat != Strict {
+		return
+	}
+	slices.SortFunc(ahead, Stamp.Compare)
+	ahead = slices.CompactFunc(ahead, func(a, b Stamp) bool { return a.Compare(b) == 0 })
+	w.local.correct(ahead, latest)
+	w.remote.correct(ahead, latest)
+}
+
+// each calls fn for every stamp.
+func (c *clock) each(fn func(Stamp)) {
+	fn(c.at)
+	for _, at := range c.times {
+		fn(at)
+	}
+	for _, at := range c.seen {
+		fn(at)
 	}
 }
 
-func (w *work) readSide(side Choice, s *Side) (Stamp, Times) {
-	limit := w.in.Now.Add(w.tolerance)
-	at, times := s.Modified, s.Times
-	if at.Time.After(limit) {
-		w.out.Future = append(w.out.Future, FutureTime{Side: side, Stamp: at})
-		at.Time = w.in.Now
-	}
-	var clamped Times
-	for name, t := range s.Times {
-		if !t.Time.After(limit) {
-			continue
+// correct replaces the stamps that are ahead by such as follow latest.
+func (c *clock) correct(ahead []Stamp, latest Stamp) {
+	corrected := func(at Stamp) Stamp {
+		if i, found := slices.BinarySearchFunc(ahead, at, Stamp.Compare); found {
+			return Stamp{Time: latest.Time, Counter: latest.Counter + uint32(i) + 1, Node: at.Node}
 		}
-		w.out.Future = append(w.out.Future, FutureTime{Side: side, Field: name, Stamp: t})
-		if clamped == nil {
-			clamped = maps.Clone(s.Times)
+		return at
+	}
+	c.at, c.times, c.seen = corrected(c.at), maps.Clone(c.times), maps.Clone(c.seen)
+	for _, times := range [...]Times{c.times, c.seen} {
+		for name, at := range times {
+			times[name] = corrected(at)
 		}
-		t.Time = w.in.Now
-		clamped[name] = t
 	}
-	if w.compat != Strict {
-		return s.Modified, s.Times
+}
+
+// reportFuture lists the times of a side that are ahead.
+func (w *work) reportFuture(side Choice, c clock, limit time.Time) {
+	if c.at.Time.After(limit) {
+		w.out.Future = append(w.out.Future, FutureTime{Side: side, Stamp: c.at})
 	}
-	if clamped != nil {
-		times = clamped
+	for _, name := range slices.Sorted(maps.Keys(c.times)) {
+		if at := c.times[name]; at.Time.After(limit) {
+			w.out.Future = append(w.out.Future, FutureTime{Side: side, Field: name, Stamp: at})
+		}
 	}
-	return at, times
 }
 
 // strict decides by our own rules.
@@ -68,7 +106,7 @@ func (w *work) strict() {
 
 // joinFields decides on every field that a side has.
 func (w *work) joinFields() {
-	local, remote := &w.local, &w.remote
+	local, remote := &w.local.object, &w.remote.object
 	w.outcomes = make([]outcome, 0, max(len(local.fields), len(remote.fields))+2)
 	both := 0
 	for i := range local.fields {
@@ -119,16 +157,16 @@ func (w *work) joinField(f *field, local, remote string) {
 // readStamps finds the times of a field, and reports which sides have it by
 // name.
 func (w *work) readStamps(p *pair) (local, remote bool) {
-	p.localAt, p.remoteAt = w.localAt, w.remoteAt
-	if len(w.localTimes) > 0 {
+	p.localAt, p.remoteAt = w.local.at, w.remote.at
+	if len(w.local.times) > 0 {
 		var at Stamp
-		if at, local = w.localTimes[p.name]; local {
+		if at, local = w.local.times[p.name]; local {
 			p.localAt = at
 		}
 	}
-	if len(w.remoteTimes) > 0 {
+	if len(w.remote.times) > 0 {
 		var at Stamp
-		if at, remote = w.remoteTimes[p.name]; remote {
+		if at, remote = w.remote.times[p.name]; remote {
 			p.remoteAt = at
 		}
 	}
@@ -210,9 +248,9 @@ func (w *work) lose(o *outcome, side Choice, rule string) {
 }
 
 func (w *work) loseDeletion(side Choice, rule string) {
-	at := w.localAt
+	at := w.local.at
 	if side == ChoseRemote {
-		at = w.remoteAt
+		at = w.remote.at
 	}
 	w.out.Losers = append(w.out.Losers, Loser{Deletion: true, Side: side, Stamp: at, Local: w.in.Local.Data, Remote: w.in.Remote.Data, Rule: rule})
 }
@@ -224,7 +262,7 @@ func (w *work) accepts() bool {
 	case "", AcceptFields, AcceptOther:
 		return true
 	case AcceptNewer:
-		return !w.localAt.Time.After(w.remoteAt.Time)
+		return !w.local.at.Time.After(w.remote.at.Time)
 	case AcceptMaster:
 		if w.compat == Strict {
 			return r.MCI == 1 && l.MCI != 0
@@ -256,8 +294,8 @@ func (w *work) refuse() {
 // stamp finds data and times of the result.
 func (w *work) stamp(f fate) {
 	l, r, out := &w.in.Local, &w.in.Remote, &w.out
-	out.Data, out.Modified, out.Times, out.MCI = l.Data, w.localAt, w.localTimes, l.MCI
-	out.Seen = joinTimes(l.Seen, r.Seen)
+	out.Data, out.Modified, out.Times, out.MCI = l.Data, w.local.at, w.local.times, l.MCI
+	out.Seen = joinTimes(w.local.seen, w.remote.seen)
 	kept, taken, byRight := 0, 0, false
 	for i := range w.outcomes {
 		if o := &w.outcomes[i]; o.differs {
@@ -278,7 +316,7 @@ func (w *work) stamp(f fate) {
 		return
 	}
 	out.Modified = f.at
-	if len(w.localTimes)+len(w.remoteTimes) > 0 || taken > 0 && kept > 0 {
+	if w.local.times != nil || w.remote.times != nil || taken > 0 && kept > 0 {
 		out.Times = w.buildTimes()
 	}
 	for i := range w.outcomes {
@@ -290,10 +328,10 @@ func (w *work) stamp(f fate) {
 func (w *work) buildTimes() Times {
 	times := make(Times, len(w.outcomes))
 	if w.in.Local.says() {
-		maps.Copy(times, w.localTimes)
+		maps.Copy(times, w.local.times)
 	}
 	if w.in.Remote.says() {
-		for name, at := range w.remoteTimes {
+		for name, at := range w.remote.times {
 			times[name] = later(times[name], at)
 		}
 	}

@@ -118,9 +118,9 @@ func TestBehaviour(t *testing.T) {
 				t.Fatal(err)
 			}
 			n := len(service.requestsSince(0))
-			service.fault = tt.fault
+			service.misbehave(tt.fault)
 			rejected, err := runOnce(t, c, with, tt.full)
-			service.fault = nil
+			service.misbehave(nil)
 			want := max(tt.exit, 0)
 			if got := gapless.ExitCode(err); got != want {
 				t.Fatalf("exit code %d, want %d: %v", got, want, err)

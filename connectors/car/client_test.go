@@ -294,23 +294,23 @@ func TestSingleRequests(t *testing.T) {
 	if schema, err := c.ImportSchema(ctx); err != nil || !strings.Contains(string(schema), "asset") {
 		t.Errorf("schema %s, %v", schema, err)
 	}
-	service.fault = answerOnce(always, "GET", "/importSchema", 200, `{"schema":{}}`)
+	service.misbehave(answerOnce(always, "GET", "/importSchema", 200, `{"schema":{}}`))
 	if _, err := c.ImportSchema(ctx); err != nil {
 		t.Error(err)
 	}
-	service.fault = answerOnce(always, "GET", "/importSchema", 500, ``)
+	service.misbehave(answerOnce(always, "GET", "/importSchema", 500, ``))
 	if _, err := c.ImportSchema(ctx); gapless.ExitCode(err) != gapless.ExitRecoverable {
 		t.Errorf("schema 500: %v", err)
 	}
-	service.fault = answerOnce(1, "GET", "/asset", 200, `[{"external_id":"1"}]`)
+	service.misbehave(answerOnce(1, "GET", "/asset", 200, `[{"external_id":"1"}]`))
 	if list, err := c.Search(ctx, "asset", "name", "a&b c"); err != nil || len(list) != 1 {
 		t.Errorf("search: %s, %v", list, err)
 	}
-	service.fault = answerOnce(1, "POST", "/query", 200, `{"data":{"asset":[]}}`)
+	service.misbehave(answerOnce(1, "POST", "/query", 200, `{"data":{"asset":[]}}`))
 	if data, err := c.Query(ctx, `{ asset { id } }`); err != nil || string(data) != `{"asset":[]}` {
 		t.Errorf("query: %s, %v", data, err)
 	}
-	service.fault = answerOnce(1, "POST", "/query", 200, `{"data":null,"errors":[{"message":"no such field"}]}`)
+	service.misbehave(answerOnce(1, "POST", "/query", 200, `{"data":null,"errors":[{"message":"no such field"}]}`))
 	var refused *QueryError
 	if _, err := c.Query(ctx, `{ x }`); !errors.As(err, &refused) || gapless.KindOf(err) != gapless.KindRecoverable {
 		t.Errorf("query with errors: %v", err)
@@ -347,7 +347,7 @@ func TestSilence(t *testing.T) {
 func TestMessagesAreShort(t *testing.T) {
 	t.Parallel()
 	service := newScripted(t)
-	service.fault = answerOnce(always, "POST", "/imports", 404, strings.Repeat("m", 5000))
+	service.misbehave(answerOnce(always, "POST", "/imports", 404, strings.Repeat("m", 5000)))
 	c := service.client(t, func(o *ClientOptions) { o.Password = "s3cret" })
 	_, err := c.Import(t.Context(), []byte(`{"confidential":1}`))
 	if err == nil || len(err.Error()) > 450 || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "confidential") || StatusOf(err) != 404 {

@@ -130,7 +130,7 @@ func TestKeysOfAModel(t *testing.T) {
 func TestStopWhileWaiting(t *testing.T) {
 	t.Parallel()
 	service := newScripted(t)
-	service.fault = answerOnce(always, "GET", "/importstatus", 200, `{"incomplete_imports":["I1","I2","I3","I4"]}`)
+	service.misbehave(answerOnce(always, "GET", "/importstatus", 200, `{"incomplete_imports":["I1","I2","I3","I4"]}`))
 	s := openModel(t, service.client(t), 1)
 	push(t, s, "+ asset/1 {}")
 	ctx, cancel := context.WithCancel(t.Context())

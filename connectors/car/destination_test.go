@@ -223,7 +223,7 @@ func TestOrder(t *testing.T) {
 		defer func() { _ = s.Close() }()
 		want := map[string]string{}
 		failing := rapid.SliceOfN(rapid.IntRange(0, 9), 0, 60).Draw(rt, "faults")
-		service.fault = randomFaults(service, failing)
+		service.misbehave(randomFaults(service, failing))
 		for n := range rapid.IntRange(1, 6).Draw(rt, "batches") {
 			b := batchOf()
 			for i := range rapid.IntRange(1, 12).Draw(rt, "changes") {

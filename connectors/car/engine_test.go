@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,7 +171,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 					t.Parallel()
 					step := 1
 					if !model && full {
-						step = 3 // there are many
+						step = 5 // there are many
 					}
 					for at := 1; killedAt(t, model, full, done, at); at += step {
 						if at > 200 {
@@ -184,7 +185,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 }
 
 // killedAt reports whether the run got as far as that request.
-func killedAt(t *testing.T, model, full, done bool, at int) (killed bool) {
+func killedAt(t *testing.T, model, full, done bool, at int) bool {
 	t.Helper()
 	w := newWorld(t, model, gapless.ModelLog)
 	w.source.MarkEvery(2)
@@ -196,25 +197,27 @@ func killedAt(t *testing.T, model, full, done bool, at int) (killed bool) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	base := len(w.service.requestsSince(0))
-	w.service.fault = func(n int, r *http.Request, body []byte, rw http.ResponseWriter) bool {
+	var killed atomic.Bool
+	w.service.misbehave(func(n int, r *http.Request, body []byte, rw http.ResponseWriter) bool {
 		if n-base < at {
 			return false
 		}
 		if n-base == at && done {
 			w.service.answer(httptest.NewRecorder(), r, strings.TrimPrefix(r.URL.EscapedPath(), "/x/api/car"), body)
 		}
-		killed = true
+		killed.Store(true)
 		cancel()
 		return answerOnce(1, r.Method, "", 0, "")(n, r, body, rw)
-	}
+	})
 	err := w.run(ctx, engine.RunOptions{Full: full})
-	if killed != (err != nil) {
-		t.Fatalf("request %d: killed %v, %v", at, killed, err)
+	if killed.Load() != (err != nil) {
+		t.Fatalf("request %d: killed %v, %v", at, killed.Load(), err)
 	}
-	w.service.fault = nil
+	w.service.misbehave(nil)
 	for name, ids := range w.wanted() {
+		held := w.service.ids(name)
 		for _, id := range ids {
-			if _, ok := w.service.rows[name][id]; !ok && id != "new" {
+			if id != "new" && !slices.Contains(held, id) {
 				t.Fatalf("request %d: %s %s is gone after the killed run:\n%s", at, name, id, strings.Join(w.service.requestsSince(base), "\n"))
 			}
 		}
@@ -232,7 +235,7 @@ func killedAt(t *testing.T, model, full, done bool, at int) (killed bool) {
 		t.Fatalf("request %d: after the next run (-want +got):\n%s\n%s\n-- next run:\n%s", at, diff,
 			strings.Join(w.service.requestsSince(base)[:again-base], "\n"), strings.Join(w.service.requestsSince(again), "\n"))
 	}
-	return killed
+	return killed.Load()
 }
 
 // TestFallBackToFull loses nothing: what was read before is pushed again.

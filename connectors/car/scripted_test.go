@@ -339,6 +339,13 @@ func (s *scripted) patchRow(w http.ResponseWriter, r *http.Request, name string,
 	respond(w, 200, `{}`)
 }
 
+// misbehave sets the fault.
+func (s *scripted) misbehave(f fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = f
+}
+
 // ids returns the ids of the rows of a collection, sorted.
 func (s *scripted) ids(collection string) []string {
 	s.mu.Lock()

@@ -159,7 +159,7 @@ func TestSource(t *testing.T) {
 			service, g := newScripted(t), newGraph(t)
 			g.own, g.pages, g.most = tt.own, tt.pages, tt.most
 			service.sources["s"] = map[string]json.RawMessage{}
-			service.fault = g.fault
+			service.misbehave(g.fault)
 			s, err := NewSource(service.client(t), SourceOptions{
 				Source: "s", Collections: []string{"asset_ipaddress", "asset", "ipaddress"}, PageRows: 3,
 				Fields: map[string][]string{"ipaddress": {"external_id"}, "asset_ipaddress": {"port"}},
@@ -196,11 +196,11 @@ func TestSourceBreaksOff(t *testing.T) {
 			t.Parallel()
 			service, g := newScripted(t), newGraph(t)
 			service.sources["s"] = map[string]json.RawMessage{}
-			service.fault = g.fault
+			service.misbehave(g.fault)
 			if tt.change != nil {
 				tt.change(g)
 			} else {
-				service.fault = answerOnce(always, "POST", "/query", 200, tt.body)
+				service.misbehave(answerOnce(always, "POST", "/query", 200, tt.body))
 			}
 			s, err := NewSource(service.client(t), SourceOptions{Source: "s", Collections: []string{"asset"}, PageRows: 3})
 			if err != nil {

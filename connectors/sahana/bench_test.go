@@ -2,6 +2,7 @@ package sahana
 
 import (
 	"encoding/xml"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func BenchmarkEncodingXML(b *testing.B) {
 	for b.Loop() {
 		d := xml.NewDecoder(strings.NewReader(text))
 		for {
-			if _, err := d.RawToken(); err == io.EOF {
+			if _, err := d.RawToken(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				b.Fatal(err)

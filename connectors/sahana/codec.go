@@ -1,6 +1,7 @@
 package sahana
 
 import (
+	"errors"
 	"io"
 	"iter"
 )
@@ -78,7 +79,7 @@ type Decoder struct {
 
 // resourceReader reads one notation.
 type resourceReader interface {
-	// next returns the next top-level resource, io.EOF behind the last.
+	// next returns the next top-level resource, errEnd behind the last.
 	// rejected says what is wrong with just this one.
 	next(d *Decoder) (r Resource, rejected, err error)
 }
@@ -113,7 +114,7 @@ func (d *Decoder) Resources() iter.Seq2[Resource, error] {
 				}
 			}
 		}
-		if d.err != io.EOF {
+		if !errors.Is(d.err, errEnd) {
 			yield(Resource{}, d.err)
 		}
 	}
@@ -164,8 +165,9 @@ func NewEncoder(w io.Writer, f Format, root Document, o EncodeOptions) *Encoder 
 
 // Encode appends a top-level resource. A resource that the notation cannot
 // carry, such as one with control characters for S3XML or with two values of
-// one field for S3JSON, is refused as rejected and nothing of it is written. S3JSON wants
-// the resources of a table next to each other. Any other error is final.
+// one field for S3JSON, is refused as rejected and nothing of it is written.
+// S3JSON wants the resources of a table next to each other. Any other error is
+// final.
 func (e *Encoder) Encode(r *Resource) error {
 	if err := e.start(); err != nil {
 		return err

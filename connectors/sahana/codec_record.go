@@ -212,7 +212,8 @@ func appendFields(b []byte, list []Field) ([]byte, error) {
 		if err := m.others("data", f.Other); err != nil {
 			return m.b, err
 		}
-		b = append(m.b, '}')
+		b = m.b
+		b = append(b, '}')
 	}
 	if begun {
 		b = append(b, '}')

@@ -65,8 +65,7 @@ func Join(list []Resource, key ForeignKey) ([]Resource, error) {
 			roots = append(roots, i)
 			continue
 		}
-		references := slices.Concat(r.References[:at], r.References[at+1:])
-		joined.list[i].References = references[:len(references):len(references)]
+		joined.list[i].References = slices.Clip(slices.Concat(r.References[:at], r.References[at+1:]))
 		joined.children[master] = append(joined.children[master], i)
 	}
 	var out []Resource

@@ -197,13 +197,13 @@ func pythonNumber(raw string) string {
 type UploadKind uint8
 
 const (
-	// UploadNone: the field is no upload.
+	// UploadNone is a field that is no upload.
 	UploadNone UploadKind = iota
-	// UploadPart: the part of the request whose file name is Filename.
+	// UploadPart is the part of the request whose file name is Filename.
 	UploadPart
-	// UploadURL: to be fetched from URL.
+	// UploadURL is a file to be fetched from URL.
 	UploadURL
-	// UploadLocal: the importer has the file in its upload folder already.
+	// UploadLocal is a file that the importer has in its upload folder already.
 	UploadLocal
 )
 

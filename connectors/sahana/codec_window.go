@@ -2,9 +2,18 @@ package sahana
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+)
+
+var (
+	// errEnd is returned behind the end of a document.
+	errEnd = errors.New("the end of the document")
+	// errCut is returned where a stream ends within something. Errors of the
+	// reader, which may be any, are neither.
+	errCut = errors.New("the stream has ended")
 )
 
 // windowBytes is how much a window holds if no token is longer.
@@ -94,7 +103,7 @@ func (w *window) need(n int) error {
 		if ok, err := w.more(); err != nil {
 			return err
 		} else if !ok {
-			return io.ErrUnexpectedEOF
+			return errCut
 		}
 	}
 	return nil
@@ -123,24 +132,24 @@ func (w *window) until(c byte) ([]byte, error) {
 	}
 }
 
-// through returns everything up to the end of text; io.ErrUnexpectedEOF if
-// that does not come.
-func (w *window) through(text string) ([]byte, error) {
-	for from := 0; ; {
+// through returns everything up to the end of text, which lies behind the first
+// bytes that were looked at already; errCut if it does not come.
+func (w *window) through(first int, text string) ([]byte, error) {
+	for from := first; ; {
 		if i := bytes.Index(w.rest()[from:], []byte(text)); i >= 0 {
 			return w.take(from + i + len(text))
 		}
-		from = max(0, len(w.rest())-len(text)+1)
+		from = max(first, len(w.rest())-len(text)+1)
 		if ok, err := w.more(); err != nil {
 			return nil, err
 		} else if !ok {
-			return nil, io.ErrUnexpectedEOF
+			return nil, errCut
 		}
 	}
 }
 
 // scan feeds the bytes that follow to a state until it is done with one, and
-// returns them all; io.ErrUnexpectedEOF if that does not come.
+// returns them all; errCut if that does not come.
 func (w *window) scan(step func(c byte) (done bool, err error)) ([]byte, error) {
 	for from := 0; ; {
 		for i, c := range w.rest()[from:] {
@@ -154,7 +163,7 @@ func (w *window) scan(step func(c byte) (done bool, err error)) ([]byte, error) 
 		if ok, err := w.more(); err != nil {
 			return nil, err
 		} else if !ok {
-			return nil, io.ErrUnexpectedEOF
+			return nil, errCut
 		}
 	}
 }

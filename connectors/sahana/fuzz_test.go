@@ -100,7 +100,7 @@ func FuzzScanner(f *testing.F) {
 	addFiles(f, "everything.xml", "organisation.xml")
 	for _, seed := range []string{
 		"<a b='1' c=\"&lt;&#10;\n\"><!-- x --><?p q?>t&amp;\r\n<![CDATA[<]]></a>", "<a/>", "<a></a >", "<a:b c:d='e'/>", "<a b = 'c'/>",
-		"<ä/>", "<a>]]></a>", "<a b=c/>", "<a><!-----></a>", "<a><?xml version='1.0'?></a>", "<a ü='1'/>", "<a b='<'/>", "<a b='&x;'/>", "<!-- --><a/> <!-- --><?x?>",
+		"<?>", "<!-->", "<ä/>", "<a>]]></a>", "<a b=c/>", "<a><!-----></a>", "<a><?xml version='1.0'?></a>", "<a ü='1'/>", "<a b='<'/>", "<a b='&x;'/>", "<!-- --><a/> <!-- --><?x?>",
 	} {
 		f.Add(seed)
 	}
@@ -142,7 +142,7 @@ func scannerEvents(text string) (events []string, err error) {
 	for {
 		token, err := s.next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, errEnd):
 			return events, nil
 		case err != nil:
 			return nil, err
@@ -167,9 +167,9 @@ func standardEvents(text string) (events []string, err error) {
 	for {
 		token, err := d.RawToken()
 		switch {
-		case err == io.EOF && len(open) > 0:
+		case errors.Is(err, io.EOF) && len(open) > 0:
 			return nil, io.ErrUnexpectedEOF
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return events, nil
 		case err != nil:
 			return nil, err

@@ -2,6 +2,7 @@ package sahana
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -57,8 +58,8 @@ func (j *jsonReader) next(d *Decoder) (r Resource, rejecting, err error) {
 	j.ignored = &d.ignored
 	for {
 		value, err := j.step(d)
-		if err == io.ErrUnexpectedEOF {
-			err = j.failed(err)
+		if errors.Is(err, errCut) {
+			err = j.failed(io.ErrUnexpectedEOF)
 		}
 		if err != nil || value == nil {
 			if err != nil {
@@ -78,7 +79,7 @@ func (j *jsonReader) next(d *Decoder) (r Resource, rejecting, err error) {
 }
 
 // step goes one step through the root and returns a top-level resource if it
-// comes by one; io.EOF behind the root.
+// comes by one; errEnd behind the root.
 func (j *jsonReader) step(d *Decoder) ([]byte, error) {
 	if j.state == jsonBegin {
 		return nil, j.begin()
@@ -88,9 +89,9 @@ func (j *jsonReader) step(d *Decoder) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !ok && j.state == jsonEnd:
-		return nil, io.EOF
+		return nil, errEnd
 	case !ok:
-		return nil, io.ErrUnexpectedEOF
+		return nil, errCut
 	}
 	switch j.state {
 	case jsonFirst, jsonMember:
@@ -127,7 +128,7 @@ func (j *jsonReader) token() (byte, bool, error) {
 func (j *jsonReader) begin() error {
 	if err := j.need(3); err == nil && j.hasPrefix("\uFEFF") {
 		j.pos += 3
-	} else if err != nil && err != io.ErrUnexpectedEOF {
+	} else if err != nil && !errors.Is(err, errCut) {
 		return err
 	}
 	c, ok, err := j.token()
@@ -135,7 +136,7 @@ func (j *jsonReader) begin() error {
 		return err
 	}
 	if !ok || c != '{' {
-		if err := j.need(sniffBytes); err != nil && err != io.ErrUnexpectedEOF {
+		if err := j.need(sniffBytes); err != nil && !errors.Is(err, errCut) {
 			return err
 		}
 		return contentError(S3JSON.String(), j.rest())
@@ -161,7 +162,7 @@ func (j *jsonReader) comma(c byte, first bool) (byte, error) {
 func (j *jsonReader) must() (byte, error) {
 	c, ok, err := j.token()
 	if err == nil && !ok {
-		err = io.ErrUnexpectedEOF
+		err = errCut
 	}
 	return c, err
 }

@@ -31,7 +31,9 @@ func (w *jsonWriter) fail(err error) {
 }
 
 func (w *jsonWriter) open(b []byte, d Document) ([]byte, error) {
-	w.b, w.done = append(b, '{'), make(map[string]bool)
+	w.done = make(map[string]bool)
+	w.b = b
+	w.b = append(w.b, '{')
 	for _, a := range d.Attributes {
 		w.attribute(a.Name, a.Value)
 	}

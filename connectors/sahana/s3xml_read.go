@@ -2,6 +2,7 @@ package sahana
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -31,7 +32,7 @@ func (x *xmlReader) next(d *Decoder) (r Resource, rejecting, err error) {
 		x.begin()
 		token, err := x.xmlScanner.next()
 		switch {
-		case err != nil: // io.EOF behind the end of the root
+		case err != nil: // errEnd behind the end of the root
 			return r, nil, err
 		case token != xmlStart:
 			continue
@@ -56,7 +57,7 @@ func (x *xmlReader) next(d *Decoder) (r Resource, rejecting, err error) {
 func (x *xmlReader) start(d *Decoder) error {
 	head := make([]byte, declarationBytes)
 	n, err := io.ReadFull(x.stream, head)
-	if head = head[:n]; err == io.EOF || err == io.ErrUnexpectedEOF {
+	if head = head[:n]; n < declarationBytes && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 		x.stream = bytes.NewReader(nil)
 	} else if err != nil {
 		return fmt.Errorf("read the document: %w", err)
@@ -71,7 +72,7 @@ func (x *xmlReader) start(d *Decoder) error {
 	}
 	x.xmlScanner = newXMLScanner(body, x.options.Limits)
 	switch token, err := x.xmlScanner.next(); {
-	case err == io.EOF: // nothing but comments
+	case errors.Is(err, errEnd): // nothing but comments
 		return x.failed(io.ErrUnexpectedEOF)
 	case err != nil:
 		return err

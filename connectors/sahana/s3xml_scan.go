@@ -2,6 +2,7 @@ package sahana
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -41,7 +42,7 @@ func newXMLScanner(r io.Reader, l Limits) *xmlScanner {
 	return &xmlScanner{window: newWindow(r, l.DocumentBytes, l.TokenBytes), limits: l, names: interner{}}
 }
 
-// next returns the next token; behind the end of the root io.EOF.
+// next returns the next token; behind the end of the root errEnd.
 func (s *xmlScanner) next() (xmlToken, error) {
 	if s.single {
 		s.single = false
@@ -57,7 +58,7 @@ func (s *xmlScanner) next() (xmlToken, error) {
 		case err != nil:
 			return 0, err
 		case !ok && s.ended:
-			return 0, io.EOF
+			return 0, errEnd
 		case !ok:
 			return 0, s.failed(io.ErrUnexpectedEOF)
 		}
@@ -71,8 +72,8 @@ func (s *xmlScanner) next() (xmlToken, error) {
 			continue
 		}
 		token, found, err := s.markup()
-		if err == io.ErrUnexpectedEOF {
-			err = s.failed(err)
+		if errors.Is(err, errCut) {
+			err = s.failed(io.ErrUnexpectedEOF)
 		}
 		if err != nil || found {
 			return token, err
@@ -106,7 +107,7 @@ func (s *xmlScanner) scanText() error {
 		}
 		return nil
 	}
-	if i := bytes.Index(raw, []byte("]]>")); i >= 0 {
+	if bytes.Contains(raw, []byte("]]>")) {
 		return s.failedf("]]> in text")
 	}
 	s.text, err = s.unescape(raw, inText)
@@ -145,18 +146,18 @@ func (s *xmlScanner) tag() ([]byte, error) {
 				quote = 0
 				continue
 			}
-			c := rest[from]
 			from++
-			if c == '>' {
+			switch c := rest[from-1]; c {
+			case '>':
 				return s.take(from)
-			} else if c == '"' || c == '\'' {
+			case '"', '\'':
 				quote = c
 			}
 		}
 		if ok, err := s.more(); err != nil {
 			return nil, err
 		} else if !ok {
-			return nil, io.ErrUnexpectedEOF
+			return nil, errCut
 		}
 	}
 }
@@ -180,7 +181,7 @@ func (s *xmlScanner) pop() error {
 }
 
 func (s *xmlScanner) scanInstruction() error {
-	raw, err := s.through("?>")
+	raw, err := s.through(len("<?"), "?>")
 	if err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (s *xmlScanner) scanDeclaration() (xmlToken, bool, error) {
 	case s.outside():
 		return 0, false, s.failedf("text outside the root element")
 	}
-	raw, err := s.through("]]>")
+	raw, err := s.through(len(section), "]]>")
 	if err != nil {
 		return 0, false, err
 	}
@@ -214,11 +215,11 @@ func (s *xmlScanner) scanDeclaration() (xmlToken, bool, error) {
 }
 
 func (s *xmlScanner) scanComment() error {
-	s.pos += len("<!--")
-	raw, err := s.through("-->")
+	raw, err := s.through(len("<!--"), "-->")
 	if err != nil {
 		return err
 	}
+	raw = raw[len("<!--"):]
 	if bytes.Index(raw, []byte("--")) != len(raw)-len("-->") {
 		return s.failedf("-- in a comment")
 	}

@@ -47,7 +47,7 @@ func newPages(g query.Graph, logger *slog.Logger) (*pages, error) {
 	p.policy = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	p.templates, err = template.New("").Funcs(template.FuncMap{
-		"style": func() template.CSS { return template.CSS(style) }, //nolint:gosec // our own file
+		"style": func() template.CSS { return template.CSS(style) },
 	}).ParseFS(pageFiles, "page/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("read the pages: %w", err)

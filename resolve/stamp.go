@@ -35,9 +35,6 @@ func (s Stamp) Compare(t Stamp) int {
 	return strings.Compare(s.Node, t.Node)
 }
 
-// IsZero reports whether s is unknown.
-func (s Stamp) IsZero() bool { return s.Time.IsZero() && s.Counter == 0 && s.Node == "" }
-
 // Next returns the stamp of an edit that node makes at now, having seen s:
 // later than s even if the node's clock is behind.
 func (s Stamp) Next(now time.Time, node string) Stamp {

@@ -39,7 +39,7 @@ func TestDecodePolicy(t *testing.T) {
 				Fields: map[string]resolve.Resolution{"n": "expr: local"}, Deletes: resolve.DeleteNewer, Tolerance: resolve.DefaultTolerance,
 			},
 		},
-		{name: "unknown option", values: map[string]any{"resolutoin": "newer"}, mistakes: []string{`option resolutoin: is not known; did you mean resolution?`}},
+		{name: "unknown option", values: map[string]any{"resolutio": "newer"}, mistakes: []string{`option resolutio: is not known; did you mean resolution?`}},
 		{name: "unknown resolution", values: map[string]any{"resolution": "newr"}, mistakes: []string{`option resolution: "newr" is not one of this,`, `did you mean newer?`}},
 		{name: "unknown resolution of a field", values: map[string]any{"resolution": map[string]any{"a": "unoin"}}, mistakes: []string{`option resolution.a: "unoin"`, `did you mean union?`}},
 		{name: "unknown method", values: map[string]any{"strategy": []any{"updat"}}, mistakes: []string{`did you mean update?`}},

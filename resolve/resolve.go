@@ -3,6 +3,8 @@ package resolve
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -170,6 +172,8 @@ type Resolver struct {
 	deletes        DeletePolicy
 	tolerance      time.Duration
 	hook           Hook
+	// spare holds memory of records that are done.
+	spare sync.Pool
 	// counts: some field is a counter, so that equal values may differ.
 	counts bool
 }
@@ -182,11 +186,11 @@ func Compile(p Policy) (*Resolver, error) {
 		p.Compat = Strict
 	}
 	if list := p.mistakes(false); len(list) > 0 {
-		text := list[0].Error()
-		for _, m := range list[1:] {
-			text += "; " + m.Error()
+		texts := make([]string, len(list))
+		for i, m := range list {
+			texts[i] = m.Error()
 		}
-		return nil, gapless.Errorf(gapless.CodeInvalidOption, "", "policy: %s", text)
+		return nil, gapless.Errorf(gapless.CodeInvalidOption, "", "policy: %s", strings.Join(texts, "; "))
 	}
 	all := lines()
 	l := all[slices.IndexFunc(all, func(l line) bool { return l.compat == p.Compat })]
@@ -254,23 +258,44 @@ func (r *Resolver) rule(name string) *fieldRule {
 // Resolve decides on one record. An error says that data of one side is not a
 // JSON object or is nested too deeply; nothing else fails.
 func (r *Resolver) Resolve(in *Input) (Result, error) {
-	w := work{Resolver: r, in: in}
-	w.readTimes()
-	if w.gate() {
-		return w.out, w.validate()
+	w, _ := r.spare.Get().(*work)
+	if w == nil {
+		w = &work{}
 	}
-	if same, err := w.sameBytes(); same || err != nil {
-		return w.out, err
-	}
-	if err := w.read(); err != nil {
+	w.Resolver, w.in = r, in
+	err := w.resolve()
+	out := w.out
+	w.reset()
+	r.spare.Put(w)
+	if err != nil {
 		return Result{}, err
 	}
-	if r.compat == Strict {
+	return out, nil
+}
+
+func (w *work) resolve() error {
+	w.readTimes()
+	if w.gate() {
+		return w.validate()
+	}
+	if same, err := w.sameBytes(); same || err != nil {
+		return err
+	}
+	if err := w.read(); err != nil {
+		return err
+	}
+	if w.compat == Strict {
 		w.strict()
 	} else {
 		w.eden()
 	}
-	return w.out, nil
+	return nil
+}
+
+// reset lets go of everything but the memory that the next record can use.
+func (w *work) reset() {
+	clear(w.outcomes)
+	*w = work{outcomes: w.outcomes[:0], local: version{object: w.local.empty()}, remote: version{object: w.remote.empty()}, base: w.base.empty()}
 }
 
 // work is one record while it is decided on.
@@ -379,13 +404,13 @@ func (w *work) validate() error {
 // read parses both sides and the base.
 func (w *work) read() error {
 	var err error
-	if w.local.object, err = parse(w.in.Local.Data); err != nil {
+	if w.local.object, err = w.local.parse(w.in.Local.Data); err != nil {
 		return fmt.Errorf("read the local version: %w", err)
 	}
-	if w.remote.object, err = parse(w.in.Remote.Data); err != nil {
+	if w.remote.object, err = w.remote.parse(w.in.Remote.Data); err != nil {
 		return fmt.Errorf("read the remote version: %w", err)
 	}
-	if w.base, err = parse(w.in.Base); err != nil {
+	if w.base, err = w.base.parse(w.in.Base); err != nil {
 		return fmt.Errorf("read the base: %w", err)
 	}
 	return nil

@@ -107,7 +107,7 @@ func (w *work) strict() {
 // joinFields decides on every field that a side has.
 func (w *work) joinFields() {
 	local, remote := &w.local.object, &w.remote.object
-	w.outcomes = make([]outcome, 0, max(len(local.fields), len(remote.fields))+2)
+	w.outcomes = slices.Grow(w.outcomes, max(len(local.fields), len(remote.fields))+2)
 	both := 0
 	for i := range local.fields {
 		f := &local.fields[i]

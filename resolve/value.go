@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,7 +13,7 @@ import (
 
 const (
 	// maxDepth bounds the nesting of data; shorter data cannot reach it.
-	maxDepth = 4096
+	maxDepth = 512
 	// indexFrom is the number of fields from which on they are looked up in a
 	// hash table.
 	indexFrom = 24
@@ -45,8 +43,17 @@ func parseRecord(data []byte) (object, error) {
 }
 
 // parse reads the fields of a JSON object; no data is an object without any.
-func parse(data []byte) (object, error) {
-	var o object
+func parse(data []byte) (object, error) { return object{}.parse(data) }
+
+// empty returns an object without fields that has the memory of o.
+func (o object) empty() object {
+	clear(o.fields)
+	return object{fields: o.fields[:0]}
+}
+
+// parse is the function of that name; it takes over the memory of o, which is
+// empty.
+func (o object) parse(data []byte) (object, error) {
 	if len(data) == 0 {
 		return o, nil
 	}
@@ -58,7 +65,9 @@ func parse(data []byte) (object, error) {
 	if !root.IsObject() {
 		return o, errObject
 	}
-	o.fields = make([]field, 0, 16)
+	if o.fields == nil {
+		o.fields = make([]field, 0, 16)
+	}
 	root.ForEach(func(key, value gjson.Result) bool {
 		if _, duplicate := o.get(key.Str); !duplicate {
 			if o.index != nil {
@@ -159,53 +168,6 @@ func equal(a, b string) bool {
 	}
 	return canonical(a) == canonical(b)
 }
-
-// canonical returns a text that is the same for equal values only.
-func canonical(raw string) string {
-	if raw == "" {
-		return ""
-	}
-	return string(appendCanonical(nil, raw))
-}
-
-func appendCanonical(dst []byte, raw string) []byte {
-	switch kindOf(raw) {
-	case kindObject:
-		var fields []field
-		gjson.Parse(raw).ForEach(func(key, value gjson.Result) bool {
-			fields = append(fields, field{name: key.Str, raw: value.Raw})
-			return true
-		})
-		slices.SortStableFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
-		fields = slices.CompactFunc(fields, func(a, b field) bool { return a.name == b.name })
-		dst = append(dst, '{')
-		for _, f := range fields {
-			dst = appendCanonical(appendText(dst, f.name), f.raw)
-		}
-		return append(dst, '}')
-	case kindArray:
-		dst = append(dst, '[')
-		gjson.Parse(raw).ForEach(func(_, value gjson.Result) bool {
-			dst = append(appendCanonical(dst, value.Raw), ',')
-			return true
-		})
-		return append(dst, ']')
-	case kindString:
-		return appendText(dst, text(raw))
-	case kindNumber:
-		return parseDecimal(raw).appendText(dst)
-	}
-	return append(dst, raw...)
-}
-
-// appendText writes a text so that it cannot be taken for another one.
-func appendText(dst []byte, s string) []byte {
-	dst = strconv.AppendInt(append(dst, '"'), int64(len(s)), 10)
-	return append(append(dst, ':'), s...)
-}
-
-// text returns what a JSON string says.
-func text(raw string) string { return gjson.Parse(raw).Str }
 
 // kind is the type of a JSON value, in the order in which values of different
 // types are ranked.

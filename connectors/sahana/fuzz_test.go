@@ -100,7 +100,7 @@ func FuzzScanner(f *testing.F) {
 	addFiles(f, "everything.xml", "organisation.xml")
 	for _, seed := range []string{
 		"<a b='1' c=\"&lt;&#10;\n\"><!-- x --><?p q?>t&amp;\r\n<![CDATA[<]]></a>", "<a/>", "<a></a >", "<a:b c:d='e'/>", "<a b = 'c'/>",
-		"<?>", "<!-->", "<ä/>", "<a>]]></a>", "<a b=c/>", "<a><!-----></a>", "<a><?xml version='1.0'?></a>", "<a ü='1'/>", "<a b='<'/>", "<a b='&x;'/>", "<!-- --><a/> <!-- --><?x?>",
+		"<?>", "<!-->", "<ä/>", "<a>]]></a>", "<a b=c/>", "<a><!-----></a>", "<a><?xml version='1.0'?></a>", "<a ü='1'/>", "<a bü='1'/>", "<a b='<'/>", "<a b='&x;'/>", "<!-- --><a/> <!-- --><?x?>",
 	} {
 		f.Add(seed)
 	}

@@ -414,27 +414,23 @@ func trimSpace(b []byte) []byte {
 	return b
 }
 
-// nameLength returns how many bytes at the beginning of b are an ASCII name
-// with at most one colon, not at an end; 0 if there is none.
+// nameLength returns how many bytes at the beginning of b are a name with at
+// most one colon, not at an end; 0 if there is none, or one beyond ASCII.
 func nameLength(b []byte) int {
 	colons, n := 0, 0
-	for n < len(b) {
-		c := b[n]
-		switch {
-		case c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_':
-		case n > 0 && (c >= '0' && c <= '9' || c == '-' || c == '.'):
-		case n > 0 && c == ':':
+	for ; n < len(b) && isNameByte(b[n], n); n++ {
+		if b[n] == ':' {
 			colons++
-		default:
-			if colons > 1 || n > 0 && b[n-1] == ':' {
-				return 0
-			}
-			return n
 		}
-		n++
 	}
-	if colons > 1 || n > 0 && b[n-1] == ':' {
+	if colons > 1 || n > 0 && b[n-1] == ':' || n < len(b) && b[n] >= utf8.RuneSelf {
 		return 0
 	}
 	return n
+}
+
+// isNameByte reports whether an ASCII name may have c at index i.
+func isNameByte(c byte, i int) bool {
+	return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' ||
+		i > 0 && (c >= '0' && c <= '9' || c == '-' || c == '.' || c == ':')
 }

@@ -107,7 +107,7 @@ func (w *work) strict() {
 // joinFields decides on every field that a side has.
 func (w *work) joinFields() {
 	local, remote := &w.local.object, &w.remote.object
-	w.outcomes = slices.Grow(w.outcomes, max(len(local.fields), len(remote.fields))+2)
+	w.outcomes = slices.Grow(w.outcomes, len(local.fields)+len(remote.fields))
 	both := 0
 	for i := range local.fields {
 		f := &local.fields[i]
@@ -133,8 +133,10 @@ func (w *work) joinFields() {
 }
 
 func (w *work) joinField(f *field, local, remote string) {
-	w.outcomes = append(w.outcomes, outcome{pair: pair{name: f.name, key: f.key, local: local, remote: remote}})
+	// The memory behind the slice is there and empty.
+	w.outcomes = w.outcomes[:len(w.outcomes)+1]
 	o := &w.outcomes[len(w.outcomes)-1]
+	o.name, o.key, o.local, o.remote = f.name, f.key, local, remote
 	rule := w.rule(f.name)
 	same := equal(local, remote)
 	if !same || rule.name == Counter {

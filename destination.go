@@ -62,9 +62,9 @@ type Receipt struct {
 
 // Enumerator is a session that can list what the destination holds.
 type Enumerator interface {
-	// Enumerate calls fn for every synced record of p in ascending order of
-	// key bytes. The slices are valid until fn returns. An error from fn ends
-	// the enumeration and is returned.
+	// Enumerate calls fn once for every synced record of p, in any order. The
+	// slices are valid until fn returns. An error from fn ends the enumeration
+	// and is returned.
 	Enumerate(ctx context.Context, p Partition, fn func(key, version []byte) error) error
 }
 

@@ -97,9 +97,9 @@ came out more than 10 % and more than 20 rows smaller than the last time, or all
 of it empty, the run stops with exit code 7 and nothing is retired;
 ` + "`approve_shrink: true`" + ` lets it end.
 
-Rows that vanish from a source that cannot tell deletes are retired by the next
-full run, and so are those of a partition that was read in full alone, because a
-run of it failed: run with ` + "`--full`" + ` from time to time if there are any.
+What the service holds is listed by queries for ids, so that rows that are gone
+from the source are found also where it cannot tell deletes, or where one
+partition alone was read in full.
 
 The checkpoints of all partitions stand in the source's ` + "`model_state_id`" + `, with the
 number that fences older runners off. It is read before every write, so an old

@@ -95,13 +95,18 @@ func (d *Destination) Open(ctx context.Context, _ string, epoch uint64) (gapless
 		return nil, err
 	}
 	s, err := newSession(ctx, d, epoch, &state{sidecar: file, fresh: &document, position: position(document)})
-	if err != nil || epoch == 0 {
-		return s, err
+	if err != nil {
+		return nil, err
 	}
-	if err := s.begin(ctx, absent); err != nil {
-		return nil, errors.Join(err, s.Close())
+	if epoch > 0 {
+		if err := s.begin(ctx, absent); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
-	return s, nil
+	if d.opts.Model { // one partition of everything, whose full runs retire the rest
+		return s, nil
+	}
+	return listing{s}, nil
 }
 
 // begin makes the session's epoch the one in force.

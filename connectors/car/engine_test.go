@@ -73,7 +73,7 @@ func (w *world) run(ctx context.Context, o engine.RunOptions) error {
 	}
 	e, err := engine.New(engine.Config{
 		Connector: "c", Source: w.source.As(w.kind), Destination: d, Store: w.store, Dir: w.dir,
-		Settings: engine.Settings{BatchRows: 4, SyncRecords: 8, Attempts: 2, MaxWait: time.Millisecond, Parallel: 1, GuardPercent: 100},
+		Settings: engine.Settings{BatchRows: 4, SyncRecords: 8, Attempts: 2, MaxWait: time.Millisecond, Parallel: 1, GuardPercent: 100, Reconcile: time.Nanosecond},
 	})
 	if err != nil {
 		return err
@@ -226,16 +226,28 @@ func killedAt(t *testing.T, model, full, done bool, at int) bool {
 	if err := w.run(t.Context(), engine.RunOptions{}); err != nil {
 		t.Fatalf("request %d: the next run: %v", at, err)
 	}
-	if full && !model { // of several partitions, some were complete: nothing is retired before the next full run
-		if err := w.run(t.Context(), engine.RunOptions{Full: true}); err != nil {
-			t.Fatalf("request %d: the next full run: %v", at, err)
-		}
-	}
 	if diff := cmp.Diff(w.wanted(), w.held()); diff != "" {
 		t.Fatalf("request %d: after the next run (-want +got):\n%s\n%s\n-- next run:\n%s", at, diff,
 			strings.Join(w.service.requestsSince(base)[:again-base], "\n"), strings.Join(w.service.requestsSince(again), "\n"))
 	}
 	return killed.Load()
+}
+
+// TestDeletesOfSourcesThatTellNone are found by listing what the service holds.
+func TestDeletesOfSourcesThatTellNone(t *testing.T) {
+	t.Parallel()
+	for _, unpaged := range []bool{false, true} {
+		w := newWorld(t, false, gapless.ModelModified)
+		w.service.unpaged = unpaged
+		w.fill()
+		for _, change := range []func(){func() {}, w.change} {
+			change()
+			if err := w.run(t.Context(), engine.RunOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			check(t, w)
+		}
+	}
 }
 
 // TestFallBackToFull loses nothing: what was read before is pushed again.

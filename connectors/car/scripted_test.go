@@ -31,6 +31,8 @@ type scripted struct {
 	// names says that refused rows are named; plain that nothing of our own
 	// service is told.
 	names, plain bool
+	// unpaged says that queries give whole collections only.
+	unpaged bool
 
 	mu        sync.Mutex // guards what follows
 	log       []string
@@ -116,6 +118,8 @@ func (s *scripted) answer(w http.ResponseWriter, r *http.Request, path string, b
 		s.remove(w, r, decoded(parts[3]))
 	case len(parts) == 2 && parts[0] == "v2" && r.Method == http.MethodPatch:
 		s.patchRow(w, r, decoded(parts[1]), body)
+	case path == "/v3/query":
+		s.query(w, r, body)
 	case path == "/v3/importSchema":
 		respond(w, 200, `{"schema":{"type":"object","properties":{"asset":{"type":"array","items":{"$ref":"#/$defs/asset"}}},"$defs":{"asset":{"properties":{"name":{},"external_id":{}}}}}}`)
 	case path == "/v3/carSchema":
@@ -133,6 +137,22 @@ func (s *scripted) answer(w http.ResponseWriter, r *http.Request, path string, b
 	default:
 		respond(w, 404, `{"message":"no such path"}`)
 	}
+}
+
+// query answers with the ids of source s.
+func (s *scripted) query(w http.ResponseWriter, r *http.Request, body []byte) {
+	g := &graph{t: s.t, rows: map[string][]map[string]any{}, pages: !s.unpaged, most: 3}
+	for name, rows := range s.rows {
+		from, to, edge := wire.Ends(name)
+		for _, id := range slices.Sorted(maps.Keys(rows)) {
+			row := map[string]any{"id": wire.GraphID("s", name, id)}
+			if a, b, ok := wire.SplitEdgeKey(id); edge && ok {
+				row[from+"_id"], row[to+"_id"] = wire.GraphID("s", from, a), wire.GraphID("s", to, b)
+			}
+			g.rows[name] = append(g.rows[name], row)
+		}
+	}
+	g.fault(0, r, body, w)
 }
 
 func respond(w http.ResponseWriter, status int, body string) {

@@ -104,6 +104,7 @@ func (s *Source) ReadAll(ctx context.Context, p gapless.Partition, after gapless
 		return gapless.Misconfigured(err)
 	}
 	r := &reader{Source: s, c: c, out: out, fields: []string{"_row"}, whole: true}
+	r.take = r.emit
 	err = r.pages(ctx)
 	if !r.refused(err) {
 		return err
@@ -165,18 +166,19 @@ func schemaFields(schema []byte, collection string) []string {
 // reader reads one collection.
 type reader struct {
 	*Source
-	c       *collection
-	out     *gapless.Output
-	fields  []string
-	whole   bool // the first field is the row itself
-	emitted bool
+	c      *collection
+	fields []string
+	whole  bool // the first field is the row itself
+	out    *gapless.Output
+	take   func(row gjson.Result) error
+	taken  bool
 }
 
 // refused reports whether a service does not take this kind of query, and
 // another may do.
 func (r *reader) refused(err error) bool {
 	_, ok := errors.AsType[*QueryError](err)
-	return ok && !r.emitted
+	return ok && !r.taken
 }
 
 // query returns the query for the rows behind an id, or for all if limit is 0.
@@ -233,8 +235,8 @@ func (r *reader) pages(ctx context.Context) error {
 		}
 		last, count := after, 0
 		rows.ForEach(func(_, row gjson.Result) bool {
-			last, count = row.Get("id").String(), count+1
-			err = r.emit(row)
+			last, count, r.taken = row.Get("id").String(), count+1, true
+			err = r.take(row)
 			return err == nil
 		})
 		switch {
@@ -301,7 +303,8 @@ func (r *reader) rows(d *json.Decoder) error {
 		if err := d.Decode(&row); err != nil {
 			return err
 		}
-		if err := r.emit(gjson.ParseBytes(row)); err != nil {
+		r.taken = true
+		if err := r.take(gjson.ParseBytes(row)); err != nil {
 			return err
 		}
 	}
@@ -341,7 +344,6 @@ func skip(d *json.Decoder) error {
 
 // emit hands over one row, with the key that it has outside the service.
 func (r *reader) emit(row gjson.Result) error {
-	r.emitted = true
 	key, err := r.key(row)
 	data := []byte(nil)
 	if err == nil {

@@ -239,6 +239,7 @@ func TestSourceInOneReply(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := &reader{Source: s, c: s.known.byName["asset"], out: out}
+			r.take = r.emit
 			err = r.stream(json.NewDecoder(io.LimitReader(strings.NewReader(tt.body), 1000)))
 			if (err != nil) != tt.fails || out.Batch().Len() != tt.rows {
 				t.Errorf("%d rows, %v", out.Batch().Len(), err)

@@ -241,21 +241,16 @@ func (s *session) Searchable(ctx context.Context, serial uint64) (bool, error) {
 	return answer == SearchableYes, s.fail(err)
 }
 
-// Enumerate implements [gapless.Enumerator]. What a server does not say to have
-// in order is sorted on this side.
+// Enumerate implements [gapless.Enumerator].
 func (s *session) Enumerate(ctx context.Context, p gapless.Partition, fn func(key, version []byte) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
 	folder := folderOf(p.Collection)
 	root := folder + p.Prefix[:strings.LastIndexByte(p.Prefix, '/')+1]
-	entries := s.api.EnumerateSyncedEntries(ctx, root, RecursiveDocuments)
-	if !s.ordered {
-		entries = sortEntries(entries, sortMemory)
-	}
 	last := ""
 	var key, version []byte
-	for entry, err := range entries {
+	for entry, err := range s.api.EnumerateSyncedEntries(ctx, root, RecursiveDocuments) {
 		if err != nil {
 			return s.fail(err)
 		}
@@ -263,7 +258,7 @@ func (s *session) Enumerate(ctx context.Context, p gapless.Partition, fn func(ke
 		if entry.Folder || !inside || name == "" || !strings.HasPrefix(name, p.Prefix) {
 			continue
 		}
-		if name <= last {
+		if s.ordered && name <= last {
 			return gapless.Unrecoverable(fmt.Errorf("the server enumerates %q behind %q", clip(entry.URI), clip(folder+last)))
 		}
 		last = name

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/gapless-sync/gapless"
 )
@@ -490,37 +487,6 @@ func TestFailuresAreClassified(t *testing.T) {
 		if gapless.KindOf(err) != test.kind || f != nil && f.Cause != test.cause || !errors.Is(err, test.err) {
 			t.Errorf("%+v: %v %+v", test.err, gapless.KindOf(err), f)
 		}
-	}
-}
-
-func TestSortEntries(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(r *rapid.T) {
-		uris := rapid.SliceOf(rapid.StringMatching(`[a-cä \n]{1,4}`)).Draw(r, "uris")
-		limit := rapid.IntRange(1, 2000).Draw(r, "limit")
-		var want, got []SyncedEntry
-		for i, uri := range uris {
-			want = append(want, SyncedEntry{URI: uri, Stamp: fmt.Sprint(i)})
-		}
-		for entry, err := range sortEntries(held(want), limit) {
-			if err != nil {
-				r.Fatal(err)
-			}
-			got = append(got, entry)
-		}
-		slices.SortStableFunc(want, func(a, b SyncedEntry) int { return strings.Compare(a.URI, b.URI) })
-		if diff := cmp.Diff(want, got); diff != "" {
-			r.Fatal(diff)
-		}
-	})
-	for _, err := range sortEntries(held([]SyncedEntry{{URI: "a"}, {URI: "b"}, {URI: "c"}}), 1) {
-		if err != nil {
-			t.Error(err)
-		}
-		break
-	}
-	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "gapless-entries-*")); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 

@@ -2,10 +2,12 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/car/server/query"
@@ -132,6 +134,7 @@ func (s *Server) query(c *exchange) error {
 	if err != nil {
 		return err
 	}
+	body = queryOf(body)
 	out := &stream{c: c}
 	buffered := bufio.NewWriterSize(out, streamBuffer)
 	err = query.Execute(c.r.Context(), s.Graph(), s.opts.Query, body, buffered)
@@ -145,4 +148,17 @@ func (s *Server) query(c *exchange) error {
 		return c.reply(http.StatusOK, map[string]any{"errors": []any{map[string]string{"message": e.Error()}}})
 	}
 	return err
+}
+
+// queryOf returns the JSON of a request: some versions of the original
+// framework send the query as a form, and call it JSON.
+func queryOf(body []byte) []byte {
+	if !bytes.HasPrefix(body, []byte("query=")) {
+		return body
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return body
+	}
+	return encode(map[string]string{"query": form.Get("query")})
 }

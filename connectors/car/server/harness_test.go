@@ -60,6 +60,14 @@ func serve(t testing.TB, h *hub.Hub, o server.Options) *fixture {
 	return f
 }
 
+// newListener serves a handler on loopback and returns its address.
+func newListener(t testing.TB, h http.Handler) (address string) {
+	t.Helper()
+	listener := httptest.NewServer(h)
+	t.Cleanup(listener.Close)
+	return listener.Listener.Addr().String()
+}
+
 func openHub(t testing.TB, dir string) *hub.Hub {
 	t.Helper()
 	h, err := hub.Open(t.Context(), hub.Options{Dir: dir})

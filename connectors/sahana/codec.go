@@ -41,7 +41,8 @@ type Limits struct {
 	ResourceBytes int
 	// TokenBytes of one tag with its attributes, or of one text.
 	TokenBytes int
-	// Depth of elements, the root included; for S3JSON of objects and lists.
+	// Depth of elements, the root included. S3JSON, where each takes an object
+	// and a list, may go down twice as far.
 	Depth int
 	// Elements of one top-level resource, itself included.
 	Elements int

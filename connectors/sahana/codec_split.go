@@ -30,7 +30,9 @@ func appendSplit(list []Resource, r Resource, key ForeignKey) []Resource {
 			stay = append(stay, c)
 			continue
 		}
-		c.References = append(slices.Clip(c.References), Reference{Field: field, Resource: r.Name, UUID: r.UUID})
+		if c.Reference(field) == nil {
+			c.References = append(slices.Clip(c.References), Reference{Field: field, Resource: r.Name, UUID: r.UUID})
+		}
 		list = appendSplit(list, c, key)
 	}
 	list[at].Components = stay

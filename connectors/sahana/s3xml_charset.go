@@ -31,7 +31,11 @@ func decoded(head []byte, r io.Reader) (io.Reader, error) {
 		if marked {
 			return nil, fmt.Errorf("encoding %q is declared behind a byte order mark of UTF-8", encoding)
 		}
-		return &westernReader{r: body, windows: strings.HasSuffix(encoding, "1252")}, nil
+		w := &westernReader{r: body}
+		if strings.HasSuffix(encoding, "1252") {
+			w.high = []rune(windows1252)
+		}
+		return w, nil
 	}
 	return nil, fmt.Errorf("encoding %q is not understood, only UTF-8, ISO-8859-1 and Windows-1252", clip(encoding))
 }
@@ -84,12 +88,12 @@ func cutPseudoAttribute(b []byte) (name, value string, rest []byte, ok bool) {
 // westernReader turns ISO-8859-1 or Windows-1252 into UTF-8. The two differ in
 // the 32 codes from 128 on, which are control characters in the first.
 type westernReader struct {
-	r       io.Reader
-	windows bool
-	in      [4096]byte
-	out     []byte
-	buf     []byte
-	err     error
+	r    io.Reader
+	high []rune // characters of the codes 128 to 159, if not themselves
+	in   [4096]byte
+	out  []byte
+	buf  []byte
+	err  error
 }
 
 // windows1252 are the characters of the codes 128 to 159; codes that are not
@@ -107,18 +111,15 @@ func (w *westernReader) Read(p []byte) (int, error) {
 		n, w.err = w.r.Read(w.in[:])
 		w.buf = w.buf[:0]
 		for _, c := range w.in[:n] {
-			w.buf = utf8.AppendRune(w.buf, w.rune(c))
+			r := rune(c)
+			if i := int(c) - 0x80; i >= 0 && i < len(w.high) {
+				r = w.high[i]
+			}
+			w.buf = utf8.AppendRune(w.buf, r)
 		}
 		w.out = w.buf
 	}
 	n := copy(p, w.out)
 	w.out = w.out[n:]
 	return n, nil
-}
-
-func (w *westernReader) rune(c byte) rune {
-	if w.windows && c >= 0x80 && c < 0xA0 {
-		return []rune(windows1252)[c-0x80]
-	}
-	return rune(c)
 }

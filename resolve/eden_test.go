@@ -264,7 +264,10 @@ func Test2010(t *testing.T) {
 		for _, line := range test.lines {
 			t.Run(test.name+"/"+string(line), func(t *testing.T) {
 				t.Parallel()
-				test.policy.Compat = line
+				test.policy.Compat, test.policy.Conflict = line, resolve.AcceptThis // which looks at no time yet
+				if line == resolve.Eden {
+					test.policy.Conflict = resolve.AcceptFields
+				}
 				got := resolved(t, compile(t, test.policy), resolve.Input{
 					Local:    resolve.Side{Data: []byte(local), Modified: resolve.At(on(t, test.localDay)), MCI: test.localMCI},
 					Remote:   resolve.Side{Data: []byte(remote), Modified: resolve.At(on(t, test.remoteDay)), MCI: test.remoteMCI},

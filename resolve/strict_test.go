@@ -202,7 +202,7 @@ func TestRecords(t *testing.T) {
 		{"no deletions", resolve.Policy{Strategy: []resolve.Method{resolve.Update}}, resolve.Input{Local: side("07-01", old, false), Remote: side("08-01", "", true)}, resolve.ActionSkip, "R3", old, false, false, 0, false},
 		{"create", resolve.Policy{}, resolve.Input{Remote: side("08-01", edit, false)}, resolve.ActionCreate, "R6", edit, false, false, 0, false},
 		{"equal", resolve.Policy{}, resolve.Input{Local: side("07-01", old, false), Remote: side("08-01", old, false)}, resolve.ActionNothing, "R7", old, false, false, 0, false},
-		{"equal, written otherwise", resolve.Policy{}, resolve.Input{Local: side("07-01", `{"a":1,"b":"\u00e9"}`, false), Remote: side("08-01", `{ "b":"é", "a":1.0 }`, false)}, resolve.ActionNothing, "R7", `{"a":1,"b":"\u00e9"}`, false, false, 0, false},
+		{"equal, written otherwise", resolve.Policy{}, resolve.Input{Local: side("07-01", `{"a":1,"b":{"x":"\u00e9","y":0}}`, false), Remote: side("08-01", `{ "b":{"y":-0e9,"x":"é"}, "a":1.0 }`, false)}, resolve.ActionNothing, "R7", `{"a":1,"b":{"x":"\u00e9","y":0}}`, false, false, 0, false},
 		{"nothing taken", resolve.Policy{Resolution: resolve.This}, resolve.Input{Local: side("07-01", old, false), Remote: side("08-01", edit, false)}, resolve.ActionNothing, "R14", old, false, false, 1, true},
 		{"the inbox", resolve.Policy{Resolution: resolve.Newer, Conflict: resolve.AcceptNone}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("08-01", other, false)}, resolve.ActionConflict, "R5", edit, false, true, 1, false},
 		{"no conflict, no inbox", resolve.Policy{Resolution: resolve.Newer, Conflict: resolve.AcceptNone}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("08-01", `{"a":1,"b":2}`, false)}, resolve.ActionUpdate, "R8", `{"a":2,"b":2}`, false, false, 0, true},
@@ -213,6 +213,7 @@ func TestRecords(t *testing.T) {
 		{"delete what was edited, later", resolve.Policy{}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("08-01", "", true)}, resolve.ActionDelete, "R10", edit, true, true, 1, false},
 		{"delete what was edited, before", resolve.Policy{}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("06-01", "", true)}, resolve.ActionNothing, "R10", edit, false, true, 1, true},
 		{"delete what was edited, to the inbox", resolve.Policy{Conflict: resolve.AcceptNone}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("08-01", "", true)}, resolve.ActionConflict, "R5", edit, false, true, 1, false},
+		{"delete what was edited at the same time", resolve.Policy{}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("07-01", "", true)}, resolve.ActionDelete, "R10", edit, true, true, 1, false},
 		{"deletions win", resolve.Policy{Deletes: resolve.DeleteWins}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("06-01", "", true)}, resolve.ActionDelete, "R11", edit, true, true, 1, false},
 		{"edits win", resolve.Policy{Deletes: resolve.EditWins}, resolve.Input{Base: []byte(old), Local: side("07-01", edit, false), Remote: side("08-01", "", true)}, resolve.ActionNothing, "R12", edit, false, true, 1, true},
 		{"deleted here, edited there", resolve.Policy{Resolution: resolve.Newer}, resolve.Input{Base: []byte(old), Local: side("07-01", old, true), Remote: side("08-01", edit, false)}, resolve.ActionUpdate, "R10", edit, false, true, 1, false},
@@ -232,7 +233,7 @@ func TestRecords(t *testing.T) {
 			if got.Conflict != test.conflict || len(got.Losers) != test.losers || got.SendBack != test.back {
 				t.Errorf("conflict %v, send back %v, losers %+v; want %v, %v, %d", got.Conflict, got.SendBack, got.Losers, test.conflict, test.back, test.losers)
 			}
-			if got.Reason == "" || !got.Deleted && got.Modified.Compare(test.in.Local.Modified) < 0 {
+			if got.Reason == "" || got.Modified.Compare(test.in.Local.Modified) < 0 {
 				t.Errorf("reason %q, as of %v", got.Reason, got.Modified)
 			}
 		})
@@ -310,6 +311,49 @@ func TestStampText(t *testing.T) {
 	for _, bad := range []string{"", "x", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z -1 a", "yesterday 1 a"} {
 		if (&resolve.Stamp{}).UnmarshalText([]byte(bad)) == nil {
 			t.Errorf("%q is no stamp", bad)
+		}
+	}
+}
+
+// TestStampsOfResults: what is kept against another version is stored as no
+// older than that one, so that others keep it as well.
+func TestStampsOfResults(t *testing.T) {
+	t.Parallel()
+	june, july := resolve.At(on(t, "06-01")), resolve.At(on(t, "07-01"))
+	taken := july
+	taken.Counter = 1
+	for _, test := range []struct {
+		name          string
+		resolution    resolve.Resolution
+		base          string
+		local, remote resolve.Side
+		want          resolve.Stamp
+		field         resolve.Stamp
+	}{
+		{"taken though older", resolve.Newer, "1", resolve.Side{Data: record("1"), Modified: july}, resolve.Side{Data: record("2"), Modified: june}, taken, resolve.Stamp{}},
+		{"kept though older", resolve.Newer, "1", resolve.Side{Data: record("2"), Modified: june}, resolve.Side{Data: record("1"), Modified: july}, taken, resolve.Stamp{}},
+		{"kept by size", resolve.Max, "1", resolve.Side{Data: record("3"), Modified: june, Times: resolve.Times{"f": june, "k": june}}, resolve.Side{Data: record("2"), Modified: july, Times: resolve.Times{"f": july, "k": june}}, july, july},
+		{"kept by right", resolve.This, "1", resolve.Side{Data: record("3"), Modified: june, Times: resolve.Times{"f": june, "k": june}}, resolve.Side{Data: record("2"), Modified: july, Times: resolve.Times{"f": july, "k": june}}, june, june},
+		{"deleted though older", resolve.Newer, "1", resolve.Side{Data: record("1"), Modified: july}, resolve.Side{Deleted: true, Modified: june}, taken, resolve.Stamp{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got := resolved(t, compile(t, resolve.Policy{Resolution: test.resolution}), resolve.Input{Base: record(test.base), Local: test.local, Remote: test.remote, Now: on(t, "10-01")})
+			if got.Modified.Compare(test.want) != 0 || got.Times["f"].Compare(test.field) != 0 {
+				t.Errorf("record %v, field %v; want %v, %v", got.Modified, got.Times["f"], test.want, test.field)
+			}
+		})
+	}
+}
+
+// TestNext: an edit is later than what its maker has seen, whatever the clock
+// says.
+func TestNext(t *testing.T) {
+	t.Parallel()
+	seen := resolve.Stamp{Time: on(t, "07-01"), Counter: 3, Node: "z"}
+	for _, now := range []string{"06-01", "07-01", "08-01"} {
+		if next := seen.Next(on(t, now), "a"); next.Compare(seen) <= 0 || next.Node != "a" {
+			t.Errorf("%v after %v", next, seen)
 		}
 	}
 }

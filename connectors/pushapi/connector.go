@@ -102,8 +102,8 @@ An enumeration that breaks off ends the run and deletes nothing.
 
 ### As a server
 
-`+"`gapless serve`"+` answers clients of the protocol if the configuration has a block
-`+"`pushapi:`"+`; their documents land in the hub. What it takes, what it adds, and the
+` + "`gapless serve`" + ` answers clients of the protocol if the configuration has a block
+` + "`pushapi:`" + `; their documents land in the hub. What it takes, what it adds, and the
 status and error that each kind of bad input is answered with are in tables in
 [the page about the wire](../wire/pushapi.md).
 `

@@ -5,9 +5,9 @@ import "sync"
 // syncer lets all who wait for durability share one sync. The zero value is
 // ready for use.
 type syncer struct {
-	mu      sync.Mutex // guards next
-	next    *round
-	running sync.Mutex // held while a round syncs
+	mu      sync.Mutex // guards what follows
+	next    *round     // may still be joined
+	running *round     // began last
 }
 
 // round is one sync and its outcome.
@@ -19,7 +19,7 @@ type round struct {
 // do returns once a sync that began after the call has ended.
 func (s *syncer) do(sync func() error) error {
 	s.mu.Lock()
-	r := s.next
+	r, before := s.next, s.running
 	leads := r == nil
 	if leads {
 		r = &round{done: make(chan struct{})}
@@ -30,10 +30,11 @@ func (s *syncer) do(sync func() error) error {
 		<-r.done
 		return r.err
 	}
-	s.running.Lock()
-	defer s.running.Unlock()
+	if before != nil {
+		<-before.done
+	}
 	s.mu.Lock()
-	s.next = nil // whoever comes from now on may be too late for this one
+	s.next, s.running = nil, r // whoever comes from now on may be too late for this one
 	s.mu.Unlock()
 	defer close(r.done)
 	r.err = sync()

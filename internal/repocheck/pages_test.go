@@ -16,6 +16,7 @@ import (
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/catalog"
 	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/resolve"
 )
 
 // TestErrorsPageListsEveryCode compares docs/errors.md with the table.
@@ -40,6 +41,12 @@ func TestConnectorPages(t *testing.T) {
 func TestRulesPage(t *testing.T) {
 	t.Parallel()
 	generated(t, "docs/rules.md", RenderRules(plan.Rules()))
+}
+
+// TestResolutionPage compares docs/resolution.md with the rules.
+func TestResolutionPage(t *testing.T) {
+	t.Parallel()
+	generated(t, "docs/resolution.md", RenderResolution(resolve.RulesTable()))
 }
 
 func TestRenderOptions(t *testing.T) {

@@ -48,7 +48,7 @@ func Rooms() []Room {
 		{"cmd/gapless", 6, "`main`: hands the built-in catalogue to `cli`", []string{"cli", "catalog"}},
 		{"examples/*", 6, "complete programs built on the SDK", []string{"cli", "catalog", "connectors/car/framework", root}},
 		{"internal/bench", 6, "`make bench`: rates and ratios against a bare loop in the same run", []string{below}},
-		{"internal/repocheck", 6, "the repository's own rules, as tests", []string{"catalog", "plan", root}},
+		{"internal/repocheck", 6, "the repository's own rules, as tests", []string{"catalog", "plan", "resolve", root}},
 		{"cli", 5, "the command line as an importable package: commands, text and JSON output, exit codes", []string{below}},
 		{"service", 4, "the daemon: schedules, workers, listeners, metrics, orderly stop", []string{"service/web", "config", "engine", "connectors/pushapi", "connectors/car/server", "state", "state/sqlite", "hub", floor1, root}},
 		{"service/web", 4, "status pages; knows HTML, decides nothing", []string{"state", "proof", "plan", root}},

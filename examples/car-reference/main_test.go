@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,16 +20,6 @@ import (
 	"github.com/gapless-sync/gapless/hub"
 	"github.com/gapless-sync/gapless/service"
 )
-
-// childEnv makes this test binary the connector.
-const childEnv = "GAPLESS_TEST_CAR_REFERENCE"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		main()
-	}
-	os.Exit(m.Run())
-}
 
 // world is a data source, a CAR service on a hub, and a connector between them.
 type world struct {

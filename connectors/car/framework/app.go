@@ -57,13 +57,17 @@ func (a App) Main() int {
 	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(collectAt)
+		debug.SetMemoryLimit(softLimit)
 	}
 	return a.Run(ctx, os.Args[1:], Environment{Getenv: os.Getenv, SecretsDir: SecretsDir, Dir: "."}, os.Stderr)
 }
 
-// collectAt makes the memory of a run what it holds and a bit, not twice that:
-// most of it are hashes, which cost a collection nothing.
-const collectAt = 25
+// Garbage is collected early: most of what a run holds are hashes, which cost a
+// collection nothing.
+const (
+	collectAt = 25       // percent above what is held
+	softLimit = 72 << 20 // bytes
+)
 
 // Run runs the program once and returns its exit code. Log lines, and mistakes
 // in arguments, go to stderr. When ctx ends, the run ends in order: what was

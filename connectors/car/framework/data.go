@@ -206,7 +206,7 @@ func isObject(data []byte) bool { return len(data) > 0 && data[0] == '{' }
 
 // add writes a row to the journal unless it was there before.
 func (h *DataHandler) add(l lane, collection, key string, data []byte) error {
-	hash, content := keyHash(collection, key), uint32(xxh3.Hash(data))
+	hash, content := keyHash(collection, key), uint16(xxh3.Hash(data))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failed != nil {

@@ -3,7 +3,7 @@ package framework
 import "github.com/zeebo/xxh3"
 
 // keySet remembers which rows an import has seen, by 64 bits of hash of
-// collection and key and 32 bits of hash of the content: 12 bytes a row, in
+// collection and key and 16 bits of hash of the content: 10 bytes a row, in
 // shards that grow one at a time, so that growing never needs much more than
 // what is held. Two keys of one hash are found out by their content, and
 // reported as a conflict.
@@ -16,7 +16,7 @@ const keyShards = 64
 // keyShard is a table with linear probing; a key of 0 is an empty slot.
 type keyShard struct {
 	keys     []uint64
-	contents []uint32
+	contents []uint16
 	used     int
 }
 
@@ -35,9 +35,9 @@ func keyHash(collection, key string) uint64 {
 }
 
 // add remembers a row and returns what was known of it before.
-func (s *keySet) add(key uint64, content uint32) seen {
+func (s *keySet) add(key uint64, content uint16) seen {
 	shard := &s.shards[key%keyShards]
-	if shard.used >= len(shard.keys)*7/8 {
+	if shard.used >= len(shard.keys)*9/10 {
 		shard.grow()
 	}
 	i := shard.slot(key)
@@ -69,11 +69,11 @@ func (s *keyShard) slot(key uint64) int {
 	return i
 }
 
-// grow makes room for half as many rows again.
+// grow makes room for a quarter more.
 func (s *keyShard) grow() {
 	old := *s
-	size := max(64, len(old.keys)*3/2)
-	s.keys, s.contents = make([]uint64, size), make([]uint32, size)
+	size := max(64, len(old.keys)*5/4)
+	s.keys, s.contents = make([]uint64, size), make([]uint16, size)
 	for i, key := range old.keys {
 		if key != 0 {
 			j := s.slot(key)

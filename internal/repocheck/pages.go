@@ -127,5 +127,5 @@ func RenderResolution(table string) string {
 	return "# How two versions of a record are resolved\n\n" +
 		"Two sides hold a record, and both may have edited it. The strategy says which methods may be applied, the resolution whose value " +
 		"wins, for the record or for each field. Every field that differs is decided by one of these rules; an edit that was not taken is " +
-		"reported together with its rule.\n\n" + table
+		"reported together with its rule. Programs ask package `resolve`.\n\n" + table
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/gapless-sync/gapless/hub"
 )
 
+// carHeader bounds the head of a request, which may list ten thousand ids.
+const carHeader = 1 << 20
+
 // carRead bounds how long a request may take to come in, and carWrite how long
 // it may take altogether: an answer can be held, and a vertex with all its
 // edges takes time to delete.
@@ -44,7 +47,7 @@ func (s *Service) startCAR(ctx context.Context, h *hub.Hub) error {
 		block: "car", name: "the CAR service", path: server.PathV2, listen: c.Listen,
 		guarded: len(c.Users)+len(c.Tokens) > 0, certificate: c.TLSCert, key: c.TLSKey,
 	}
-	web := &http.Server{Handler: handler, IdleTimeout: 2 * time.Minute, ReadTimeout: carRead, WriteTimeout: carWrite}
+	web := &http.Server{Handler: handler, IdleTimeout: 2 * time.Minute, ReadTimeout: carRead, WriteTimeout: carWrite, MaxHeaderBytes: carHeader}
 	web.RegisterOnShutdown(func() { _ = handler.Close() }) // it closes for good in the cleanup; now it ends those who wait
 	return s.openDoor(ctx, d, web)
 }

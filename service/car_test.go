@@ -121,6 +121,9 @@ func TestServeCAR(t *testing.T) {
 	if status, _ := ask("POST", "imports", basic, strings.Repeat(" ", 1<<20+1)); status != 413 {
 		t.Errorf("a body that is too large: %d", status)
 	}
+	if status, text := ask("DELETE", "source/s/asset?external_ids="+strings.Repeat("some-long-id,", 10_000), basic, ""); status != 200 {
+		t.Errorf("ten thousand ids: %d %s", status, text)
+	}
 	client.CloseIdleConnections()
 	stop()
 	address, stop = serveCAR(t, p)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -125,7 +126,7 @@ func closing(l net.Listener) func() error {
 }
 
 func (s *Service) serve(ctx context.Context, l net.Listener, server *http.Server) {
-	server.ReadHeaderTimeout, server.MaxHeaderBytes = 10*time.Second, 64<<10
+	server.ReadHeaderTimeout, server.MaxHeaderBytes = 10*time.Second, cmp.Or(server.MaxHeaderBytes, 64<<10)
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	server.ErrorLog = slog.NewLogLogger(s.Logger.Handler(), slog.LevelWarn)
 	s.servers = append(s.servers, server)

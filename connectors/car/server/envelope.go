@@ -23,7 +23,6 @@ const (
 type envelope struct {
 	source string
 	about  map[string]json.RawMessage // what it says of its source
-	report string
 	rows   []*rows
 }
 
@@ -41,7 +40,7 @@ func decodeEnvelope(body []byte, s *schema) (*envelope, *rowProblems, error) {
 	if err := checkSourceName(e.source); err != nil {
 		return nil, nil, err
 	}
-	if e.report, _, err = identified(object, wire.ReportField); err != nil {
+	if _, _, err = identified(object, wire.ReportField); err != nil {
 		return nil, nil, err
 	}
 	problems, seen := &rowProblems{}, map[string]bool{}

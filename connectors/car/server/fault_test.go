@@ -128,6 +128,45 @@ func ask(t *testing.T, s *server.Server, path string) string {
 	return text
 }
 
+// TestRowsDuringRetirement sends a row while a job is about to retire it: it
+// stays, and so does one of the next full import.
+func TestRowsDuringRetirement(t *testing.T) {
+	t.Parallel()
+	h := openHub(t, t.TempDir())
+	entered, release := make(chan struct{}), make(chan struct{})
+	var saves atomic.Int64
+	saves.Store(-100)
+	store := &hooked{Store: service.CARStore(h), commit: func(source string) error {
+		if source == "" && saves.Add(1) == 2 { // the guard has counted, nothing is retired yet
+			close(entered)
+			<-release
+		}
+		return nil
+	}}
+	f := serve(t, h, server.Options{Store: store})
+	f.fullImport(t, "s", assets(0, 30))
+	f.begin(t, "s")
+	f.take(t, "s", assets(0, 20))
+	j := make(chan map[string]any, 1)
+	saves.Store(0) // the first will be that of the request, the second that of the decision
+	id := f.must(t, "DELETE", "source/s/full-import-in-progress", "")["job_id"].(string)
+	<-entered
+	go func() { j <- f.must(t, "GET", "jobstatus/"+id, "") }()
+	f.take(t, "s", assets(20, 21))
+	f.begin(t, "s")
+	f.take(t, "s", assets(21, 22))
+	close(release)
+	if j := <-j; j["status"] != "COMPLETE" || j["retired"].(map[string]any)["asset"] != 8.0 {
+		t.Errorf("%v", j)
+	}
+	if n := f.count(t, "s", "asset"); n != 22 {
+		t.Errorf("%d assets are left", n)
+	}
+	if open := f.must(t, "GET", "source/s", "")["gapless"].(map[string]any)["full_import"]; open != true {
+		t.Error("the end of one full import has ended the next")
+	}
+}
+
 // TestCloseEndsQuestions: who waits when the server closes is told what is.
 func TestCloseEndsQuestions(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -99,9 +100,9 @@ func present(source, collection string, r gapless.Record, edge bool) []byte {
 			dst = append(append(append(append(dst, encode(a.name)...), ':'), encode(a.value)...), ',')
 		}
 	}
-	rest := []byte(gjson.ParseBytes(r.Data).Raw)[1:]
-	if gjson.ParseBytes(r.Data).Get("@keys.#").Int() == 0 {
-		dst = dst[:len(dst)-1]
+	rest := bytes.TrimSpace(r.Data)[1:]
+	if bytes.Equal(bytes.TrimSpace(rest), []byte("}")) {
+		dst = dst[:max(len(dst)-1, 1)]
 	}
 	return append(dst, rest...)
 }

@@ -23,6 +23,9 @@ const (
 	PathV3 = "/api/car/v3/"
 )
 
+// smallBody is a body that needs no place among those held in memory.
+const smallBody = 64 << 10
+
 // HeaderHub is the header of every reply that tells the store's id.
 const HeaderHub = "X-Gapless-Hub"
 
@@ -35,8 +38,8 @@ type Options struct {
 	Admit func(*http.Request) bool
 	// BodyBytes bounds the body of one request. Defaults to 20 MiB.
 	BodyBytes int64
-	// Bodies is how many bodies are held in memory at a time; other requests
-	// that have one wait. Defaults to 8.
+	// Bodies is how many bodies above 64 KiB are held in memory at a time;
+	// other requests that have one wait. Defaults to 8.
 	Bodies int
 	// Poll is how long a question after something unfinished is held.
 	// Defaults to 30 seconds.
@@ -229,7 +232,7 @@ func (s *Server) serve(c *exchange) error {
 		return errClosing
 	default:
 	}
-	if c.r.Body != nil && c.r.ContentLength != 0 {
+	if n := c.r.ContentLength; n < 0 || n > smallBody {
 		select {
 		case s.bodies <- struct{}{}:
 			defer func() { <-s.bodies }()

@@ -1,4 +1,4 @@
-package sahana
+package s3
 
 import (
 	"bytes"

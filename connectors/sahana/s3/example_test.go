@@ -1,11 +1,11 @@
-package sahana_test
+package s3_test
 
 import (
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/gapless-sync/gapless/connectors/sahana"
+	"github.com/gapless-sync/gapless/connectors/sahana/s3"
 )
 
 // A document in one notation becomes records, and a document in the other.
@@ -17,8 +17,8 @@ func Example() {
 	    <reference field="location_id" resource="gis_location" uuid="urn:acme:loc:1"/>
 	  </resource>
 	</s3xml>`
-	out := sahana.NewEncoder(os.Stdout, sahana.S3JSON, sahana.NewDocument(1), sahana.EncodeOptions{})
-	in := sahana.NewDecoder(strings.NewReader(document), sahana.S3XML, sahana.DecodeOptions{})
+	out := s3.NewEncoder(os.Stdout, s3.S3JSON, s3.NewDocument(1), s3.EncodeOptions{})
+	in := s3.NewDecoder(strings.NewReader(document), s3.S3XML, s3.DecodeOptions{})
 	for r, err := range in.Resources() {
 		if err != nil {
 			fmt.Println(err)

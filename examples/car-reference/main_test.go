@@ -116,7 +116,7 @@ func rowOf(fields map[string]any) row {
 		return n
 	}
 	list := func(v any) (ids []int) {
-		for _, s := range strings.Fields(strings.Trim(fmt.Sprint(v), "[]<nil>")) {
+		for _, s := range strings.FieldsSeq(strings.Trim(fmt.Sprint(v), "[]<nil>")) {
 			ids = append(ids, integer(s))
 		}
 		return ids
@@ -252,7 +252,7 @@ func TestDataRefusesWhatMakesNoSense(t *testing.T) {
 	d := newData(3, 2, "")
 	for range 4 {
 		r := httptest.NewRecorder()
-		d.ServeHTTP(r, httptest.NewRequest("POST", "/apps/", strings.NewReader(`{"name":"x"}`)))
+		d.ServeHTTP(r, httptest.NewRequest(http.MethodPost, "/apps/", strings.NewReader(`{"name":"x"}`)))
 		if r.Code != http.StatusOK {
 			t.Fatal(r.Body.String())
 		}

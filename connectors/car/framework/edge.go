@@ -81,7 +81,7 @@ func VanishedEdges(ctx context.Context, service Querier, q EdgeQuery, current fu
 		}
 	}
 	for some := range slices.Chunk(q.Owners, ownersPerQuery) {
-		err = q.ask(ctx, service, e, q.ownedBy(e, some), note)
+		err = q.ask(ctx, service, e, q.ownedBy(some), note)
 		if err == nil {
 			continue
 		}
@@ -108,7 +108,7 @@ func (q *EdgeQuery) askForAll(ctx context.Context, service Querier, e ends, note
 }
 
 // ownedBy is the condition that an edge belongs to one of owners.
-func (q *EdgeQuery) ownedBy(e ends, owners []string) string {
+func (q *EdgeQuery) ownedBy(owners []string) string {
 	ids := make([]string, len(owners))
 	for i, id := range owners {
 		ids[i] = quote(wire.GraphID(q.Source, q.Owner, id))

@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -148,12 +149,22 @@ func (j *journal) fail(err error) {
 	j.tell()
 }
 
-// readable returns how far a lane can be read, whether that is its end, and
-// why the collection failed.
-func (j *journal) readable(l lane) (size int64, ended bool, failed error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.lanes[l].size, j.ended[l], j.failed
+// wait waits until a lane can be read beyond an offset, and returns how far: to
+// the offset itself if the lane has ended there.
+func (j *journal) wait(ctx context.Context, l lane, offset int64) (size int64, err error) {
+	for {
+		j.mu.Lock()
+		size, ended, failed := j.lanes[l].size, j.ended[l], j.failed
+		j.mu.Unlock()
+		if failed != nil || size > offset || ended {
+			return size, failed
+		}
+		select {
+		case <-j.news:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
 }
 
 // complete makes the journal durable and says so in the file that a later run
@@ -293,11 +304,11 @@ func forget(dir string) error {
 type place [lanes]int64
 
 func (p place) mark(j *journal) string {
-	text := filepath.Base(j.dir)
+	text := []byte(filepath.Base(j.dir))
 	for _, offset := range p {
-		text += ":" + strconv.FormatInt(offset, 10)
+		text = strconv.AppendInt(append(text, ':'), offset, 10)
 	}
-	return text
+	return string(text)
 }
 
 // parseMark returns the folder of the journal below dir and the place.

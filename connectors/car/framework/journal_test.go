@@ -68,7 +68,7 @@ func TestJournalCanBeReadFromEveryFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.close()
+	t.Cleanup(func() { _ = j.close() })
 	s.Lanes = got.Lanes
 	if diff := cmp.Diff(s, got); diff != "" {
 		t.Errorf("the seal differs (-want +got):\n%s", diff)
@@ -187,7 +187,7 @@ func TestLargeFrames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.close()
+	t.Cleanup(func() { _ = j.close() })
 	large := bytes.Repeat([]byte("x"), 3*chunkBytes)
 	for _, data := range [][]byte{[]byte("{}"), large, []byte("{}")} {
 		if err := j.append(laneVertices, frame{kind: frameUpsert, key: "a/1", data: data}); err != nil {
@@ -209,7 +209,7 @@ func TestFullDiskIsRecoverable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.close()
+	t.Cleanup(func() { _ = j.close() })
 	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	if err != nil {
 		t.Skip("no device that is always full: ", err)

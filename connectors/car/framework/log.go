@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,7 +78,7 @@ func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool { return 
 // Handle implements [slog.Handler].
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	line := []byte(`{"ibm_datetime":"` + h.now().UTC().Format("2006-01-02T15:04:05.000000Z") + `"`)
-	attrs := append(h.attrs[:len(h.attrs):len(h.attrs)], h.prefixed(collectAttrs(r))...)
+	attrs := slices.Concat(h.attrs, h.prefixed(collectAttrs(r)))
 	label := "root"
 	fields := make([]slog.Attr, 0, len(attrs))
 	for _, a := range attrs {
@@ -180,7 +181,7 @@ func appendJSON(b []byte, value any) []byte {
 // WithAttrs implements [slog.Handler].
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *h
-	c.attrs = append(h.attrs[:len(h.attrs):len(h.attrs)], h.prefixed(attrs)...)
+	c.attrs = slices.Concat(h.attrs, h.prefixed(attrs))
 	return &c
 }
 

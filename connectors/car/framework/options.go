@@ -101,8 +101,7 @@ func (t *texts) options() []Option {
 // framework's, and returns the latter.
 func readOptions(app *App, args []string, env Environment) (*settings, error) {
 	var t texts
-	own := t.options()
-	all := append(own[:len(own):len(own)], app.Options...)
+	all := slices.Concat(t.options(), app.Options)
 	given, err := parseArgs(all, args)
 	if err != nil {
 		return nil, err
@@ -271,7 +270,7 @@ func usageText(app *App) string {
 	var t texts
 	var b strings.Builder
 	fmt.Fprintf(&b, "usage: %s [options]\n", app.Name)
-	for _, o := range append(t.options(), app.Options...) {
+	for _, o := range slices.Concat(t.options(), app.Options) {
 		fmt.Fprintf(&b, "  %s\n        %s", o.where(), o.Help)
 		if o.Default != "" {
 			fmt.Fprintf(&b, " Default: %s.", o.Default)

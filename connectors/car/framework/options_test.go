@@ -275,3 +275,27 @@ func FuzzDecrypt(f *testing.F) {
 		}
 	})
 }
+
+// TestGuide asserts that the guide has every option.
+func TestGuide(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../docs/connectors/car-porting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own texts
+	for _, o := range own.options() {
+		env := "-"
+		if o.Env != "" {
+			env = "`" + o.Env + "`"
+		}
+		if row := "| `-" + o.Flag + "` | " + env + " | "; !strings.Contains(string(page), row) {
+			t.Errorf("the guide has no row %s", row)
+		}
+	}
+	for _, code := range []string{"0", "1", "2", "7", "10", "20", "50", "51", "52", "53", "54", "55", "130"} {
+		if !strings.Contains(string(page), "\n| "+code+" | ") {
+			t.Errorf("the guide has no exit code %s", code)
+		}
+	}
+}

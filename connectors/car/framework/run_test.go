@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -427,6 +428,42 @@ func TestShrink(t *testing.T) {
 	}
 	p.change = func(s *settings) { s.full, s.approveShrink = true, true }
 	p.inStep(0)
+}
+
+func TestSchemaExtension(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, stored string
+		posts, exit  int
+	}{
+		{"absent", "", 1, 0},
+		{"the same", "2", 0, 0},
+		{"older", "1", 1, 0},
+		{"newer", "10", 0, gapless.ExitUsage},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, 0)
+			p.service.extension = tt.stored
+			s := &settings{source: sourceName, exportDir: p.dir, stateDir: p.dir + "/state", pageRows: 50}
+			h := &hooks{state: "1", edges: func(data *DataHandler) error {
+				return data.AddEdge("my_site_asset", map[string]string{"_from": "my_site/1", "_to": "asset/2"})
+			}}
+			c := Connector{Full: h, Extension: &SchemaExtension{
+				Key: "k", Owner: "o", Version: "2", Schema: json.RawMessage(`{"vertices":[{"name":"my_site"}],"edges":[{"end1":"my_site","end2":"asset"}]}`),
+			}}
+			r := importRun{settings: s, connector: c, client: p.service.client(t, -1), log: newLog(&p.log, s)}
+			if exit := r.run(t.Context()); exit != tt.exit {
+				t.Errorf("exit code %d instead of %d\n%s", exit, tt.exit, p.log.String())
+			}
+			if n := count(p.service.drain(), "POST carSchema"); n != tt.posts {
+				t.Errorf("%d times stored instead of %d", n, tt.posts)
+			}
+			if held := p.service.held(); tt.exit == 0 && !cmp.Equal(held, []string{"my_site_asset/1|2"}) {
+				t.Errorf("the service has %v", held)
+			}
+		})
+	}
 }
 
 var _ http.RoundTripper = (*carService)(nil)

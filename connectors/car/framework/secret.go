@@ -74,12 +74,16 @@ func readKey(path string) (*jose.JSONWebKey, error) {
 // decrypt returns the text of a JWE token. Algorithms that are known to be
 // weak, or that derive the key from a password, are not taken.
 func decrypt(token string, key *jose.JSONWebKey) (string, error) {
-	jwe, err := jose.ParseEncrypted(strings.TrimSpace(token),
-		[]jose.KeyAlgorithm{
-			jose.RSA_OAEP, jose.RSA_OAEP_256, jose.A128KW, jose.A192KW, jose.A256KW, jose.DIRECT, jose.ECDH_ES, jose.ECDH_ES_A128KW,
-			jose.ECDH_ES_A192KW, jose.ECDH_ES_A256KW, jose.A128GCMKW, jose.A192GCMKW, jose.A256GCMKW,
-		},
-		[]jose.ContentEncryption{jose.A128CBC_HS256, jose.A192CBC_HS384, jose.A256CBC_HS512, jose.A128GCM, jose.A192GCM, jose.A256GCM})
+	keys := []jose.KeyAlgorithm{
+		jose.RSA_OAEP, jose.RSA_OAEP_256, jose.A128KW, jose.A192KW, jose.A256KW, jose.DIRECT, jose.ECDH_ES, jose.ECDH_ES_A128KW,
+		jose.ECDH_ES_A192KW, jose.ECDH_ES_A256KW, jose.A128GCMKW, jose.A192GCMKW, jose.A256GCMKW,
+	}
+	contents := []jose.ContentEncryption{jose.A128CBC_HS256, jose.A192CBC_HS384, jose.A256CBC_HS512, jose.A128GCM, jose.A192GCM, jose.A256GCM}
+	parse := jose.ParseEncryptedCompact
+	if token = strings.TrimSpace(token); strings.HasPrefix(token, "{") {
+		parse = jose.ParseEncryptedJSON
+	}
+	jwe, err := parse(token, keys, contents)
 	if err != nil {
 		return "", fmt.Errorf("it is no JWE token of a usable algorithm: %w", err)
 	}

@@ -31,6 +31,8 @@ type carService struct {
 	errors   map[string]string // replies to importstatus, by import
 	requests []string
 	schema   string
+	// extension is the version of the schema extension; empty if there is none.
+	extension string
 	// faults by "METHOD name", consulted before each request. A negative
 	// status drops the connection, 0 lets the request pass, and with after the
 	// request is carried out first.
@@ -178,7 +180,10 @@ func (s *carService) handle(w *httptest.ResponseRecorder, r *http.Request, name 
 	case "GET importSchema":
 		reply(w, `{"schema":`+s.schema+`}`)
 	case "GET carSchema":
-		w.WriteHeader(http.StatusNotFound)
+		if s.extension == "" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		reply(w, `{"key":"k","version":"`+s.extension+`"}`)
 	case "POST carSchema":
 		w.WriteHeader(http.StatusCreated)
 	case "POST query":
@@ -199,7 +204,7 @@ func (s *carService) retire(key string) {
 func (s *carService) retireEdges(vertices, vertex string) {
 	for key := range s.rows {
 		name, id, _ := car.SplitModelKey(key)
-		e, err := endsOf(name, []string{"site"})
+		e, err := endsOf(name, []string{"site", "my_site"})
 		if from, to, ok := wire.SplitEdgeKey(id); err == nil && ok && (e.from == vertices && from == vertex || e.to == vertices && to == vertex) {
 			s.retire(key)
 		}
@@ -225,7 +230,7 @@ func (s *carService) imports(w io.Writer, body []byte) {
 		}
 		for _, row := range rows.Array() {
 			key := row.Get("external_id").String() + row.Get("_key").String()
-			if e, err := endsOf(name.Str, []string{"site"}); err == nil {
+			if e, err := endsOf(name.Str, []string{"site", "my_site"}); err == nil {
 				edge, err := e.edgeOf([]byte(row.Raw))
 				if err != nil {
 					panic(err)

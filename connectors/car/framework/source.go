@@ -90,8 +90,7 @@ func (i *importer) CanResume(_ context.Context, _ gapless.Partition, after gaple
 		i.log.Info("What an earlier full import has read cannot be used: " + err.Error())
 		return false, nil
 	}
-	defer j.close()
-	return at.position == string(started), nil
+	return at.position == string(started), j.close()
 }
 
 // reopened is where a journal of an earlier run is read on.
@@ -278,20 +277,12 @@ func (i *importer) follow(ctx context.Context, j *journal, at place, marks bool,
 	for l := range lanes {
 		r := laneReader{file: j.lanes[l].file, offset: at[l]}
 		for {
-			size, ended, failed := j.readable(l)
-			if failed != nil {
-				return failed
+			size, err := j.wait(ctx, l, r.offset)
+			if err != nil {
+				return err
 			}
-			if r.offset == size {
-				if ended {
-					break
-				}
-				select {
-				case <-j.news:
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				}
-				continue
+			if size == r.offset {
+				break
 			}
 			chunk, err := r.next(size)
 			if err != nil {

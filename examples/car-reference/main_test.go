@@ -116,7 +116,7 @@ func rowOf(fields map[string]any) row {
 		return n
 	}
 	list := func(v any) (ids []int) {
-		for _, s := range strings.FieldsSeq(strings.Trim(fmt.Sprint(v), "[]<nil>")) {
+		for s := range strings.FieldsSeq(strings.Trim(fmt.Sprint(v), "[]<nil>")) {
 			ids = append(ids, integer(s))
 		}
 		return ids

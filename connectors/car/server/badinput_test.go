@@ -50,7 +50,7 @@ func badInputs() []badInput {
 		post("import that is empty", ``, 400, malformed),
 		post("import that is no object", `[]`, 400, malformed),
 		shown(post("import that is not UTF-8", "{\"source\":{\"_key\":\"\xff\"}}", 400, malformed), "a byte 0xff"),
-		shown(post("import that nests too deep", strings.Repeat(`{"a":`, 1<<20), 400, malformed), "a million objects in one another"),
+		shown(post("import that nests too deep", goodEnvelope+`,"asset":[`+strings.Repeat(`{"a":`, 1<<20)+`1`+strings.Repeat(`}`, 1<<20)+`]}`, 400, malformed), "a million objects in one another"),
 		shown(post("import that is too large", goodEnvelope+`,"asset":["`+strings.Repeat("x", 20<<20)+`"]}`, 413, "too_large"), "20 MB"),
 		shown(post("import of too many rows", goodEnvelope+`,"asset":[`+strings.Repeat(`1,`, 100_000)+`1]}`, 413, "too_large"), "100,001 rows"),
 		post("import without a source", `{"report":{"_key":"1.5"}}`, 400, malformed),

@@ -22,6 +22,7 @@ import (
 type hooked struct {
 	server.Store
 	commit func(source string) error
+	after  func(source string) error // a commit that was made
 	sync   func(source string) error
 }
 
@@ -45,7 +46,11 @@ func (c hookedCorpus) Commit(ctx context.Context, batches []*gapless.Batch) (uin
 			return 0, err
 		}
 	}
-	return c.Corpus.Commit(ctx, batches)
+	serial, err := c.Corpus.Commit(ctx, batches)
+	if err == nil && c.store.after != nil {
+		err = c.store.after(c.source)
+	}
+	return serial, err
 }
 
 func (c hookedCorpus) Sync(ctx context.Context) error {
@@ -82,7 +87,7 @@ func TestHeldQuestions(t *testing.T) {
 	id := f.must(t, "DELETE", "source/s/full-import-in-progress", "")["job_id"].(string)
 	again := make(chan string, 1)
 	go func() { // it has to wait for its turn, and then is told of the same job
-		response, err := http.NewRequestWithContext(context.Background(), "DELETE", f.url("source/s/full-import-in-progress"), nil)
+		response, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, f.url("source/s/full-import-in-progress"), nil)
 		if err != nil {
 			again <- err.Error()
 			return
@@ -283,6 +288,57 @@ func TestIncompleteImports(t *testing.T) {
 	store.durable.Store(true)
 	if reply := f.must(t, "GET", "importstatus?ids="+id, ""); len(reply["complete_imports"].([]any)) != 1 {
 		t.Errorf("%v", reply)
+	}
+}
+
+// TestUndurableEnd: a job that says that it is complete is not, before that is
+// durable.
+func TestUndurableEnd(t *testing.T) {
+	t.Parallel()
+	h := openHub(t, t.TempDir())
+	entered, release := make(chan struct{}), make(chan struct{})
+	var syncs atomic.Int64
+	syncs.Store(-100)
+	store := &hooked{Store: service.CARStore(h), sync: func(source string) error {
+		if source == "" && syncs.Add(1) == 2 {
+			close(entered)
+			<-release
+		}
+		return nil
+	}}
+	f := serve(t, h, server.Options{Store: store, Poll: time.Millisecond})
+	f.begin(t, "s")
+	f.take(t, "s", assets(0, 1))
+	syncs.Store(0) // the first will be that of the request, the second that of the end
+	id := f.must(t, "DELETE", "source/s/full-import-in-progress", "")["job_id"].(string)
+	<-entered
+	if j := f.must(t, "GET", "jobstatus/"+id, ""); j["status"] != "INPROGRESS" {
+		t.Errorf("%v", j)
+	}
+	close(release)
+	for range 10_000 { // each is held for a millisecond
+		if j := f.must(t, "GET", "jobstatus/"+id, ""); j["status"] == "COMPLETE" {
+			return
+		}
+	}
+	t.Error("the job has not ended")
+}
+
+// TestAmbiguousCommit: a commit that failed may have been made.
+func TestAmbiguousCommit(t *testing.T) {
+	t.Parallel()
+	h := openHub(t, t.TempDir())
+	store := &hooked{Store: service.CARStore(h)}
+	f := serve(t, h, server.Options{Store: store})
+	f.begin(t, "s")
+	store.after = func(string) error { return gapless.Recoverable(errors.New("who knows")) }
+	if status, text := f.do(t, "POST", "source/s/full-import-in-progress", ""); status != 503 {
+		t.Errorf("%d %s", status, text)
+	}
+	store.after = nil
+	f.take(t, "s", assets(0, 1))
+	if g := f.must(t, "GET", "source/s", "")["gapless"].(map[string]any)["generation"]; g != 2.0 {
+		t.Errorf("the generation of a begin that may have been made is forgotten: %v", g)
 	}
 }
 

@@ -161,8 +161,25 @@ func TestFullImportStates(t *testing.T) {
 	}
 }
 
-// TestRowsDuringRetirement sends rows again while a refused retirement waits,
-// and rows of a new full import while the old one has not ended: all stay.
+// TestEnvelopesDescribe: envelopes say what a source is, and not where it is.
+func TestEnvelopesDescribe(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.must(t, "PATCH", "source?key=s", `{"model_state_id":"7","owner":"me","name":"old"}`)
+	f.must(t, "POST", "imports", `{"source":{"_key":"s","name":"new","model_state_id":"8"},"report":{"_key":"1.5"}}`)
+	d := f.must(t, "GET", "source/s", "")
+	delete(d, "gapless")
+	if diff := cmp.Diff(map[string]any{"_key": "s", "model_state_id": "7", "owner": "me", "name": "new"}, d); diff != "" {
+		t.Error(diff)
+	}
+	f.must(t, "PATCH", "source/s", `{"owner":null,"_key":"other"}`)
+	if d := f.must(t, "GET", "source/s", ""); d["owner"] != nil || d["_key"] != "s" {
+		t.Errorf("%v", d)
+	}
+}
+
+// TestFailedImportHoldsRetirement: what a full import could not send is not
+// retired for that.
 func TestFailedImportHoldsRetirement(t *testing.T) {
 	t.Parallel()
 	f := fresh(t)

@@ -58,27 +58,20 @@ func (c *fieldCollector) addField(f *ast.Field) error {
 		g = &group{first: f}
 		c.byAlias[f.Alias] = g
 		c.order = append(c.order, g)
-	} else if g.first.Name != f.Name || g.arguments() != argumentsText(f.Arguments) {
+	} else if g.first.Name != f.Name || !slices.EqualFunc(g.first.Arguments, f.Arguments, sameArgument) {
 		return mistake(f.Position, "%s would be two different things: give one of them another name, as in other: %s", f.Alias, f.Name)
 	}
 	g.all = append(g.all, f)
 	return nil
 }
 
-// arguments returns those of the first field, to compare others with.
-func (g *group) arguments() string {
-	if g.text == "" {
-		g.text = argumentsText(g.first.Arguments)
-	}
-	return g.text
-}
+func sameArgument(a, b *ast.Argument) bool { return a.Name == b.Name && sameValue(a.Value, b.Value) }
 
-func argumentsText(list ast.ArgumentList) string {
-	var b strings.Builder
-	for _, a := range list {
-		b.WriteString(a.Name + ":" + a.Value.String() + " ")
-	}
-	return b.String()
+// sameValue reports whether two values of a document are written alike.
+func sameValue(a, b *ast.Value) bool {
+	return a.Kind == b.Kind && a.Raw == b.Raw && slices.EqualFunc(a.Children, b.Children, func(a, b *ast.ChildValue) bool {
+		return a.Name == b.Name && sameValue(a.Value, b.Value)
+	})
 }
 
 func (c *fieldCollector) addSpread(s *ast.FragmentSpread) error {

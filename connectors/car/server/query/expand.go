@@ -86,7 +86,7 @@ func (s *vertices) get(source, key string) (*item, error) {
 		return nil, err
 	}
 	if v != nil && (s.where == nil || s.where.match(v)) {
-		if it, err = s.x.keep(v); err != nil {
+		if it, err = s.x.keep(v, 0); err != nil {
 			return nil, err
 		}
 	}
@@ -260,7 +260,7 @@ func (r *edgeReader) give(it *item, v *view, other string) error {
 		if s.pick.full() {
 			continue
 		}
-		edge, err := r.x.keep(v)
+		edge, err := r.x.keep(v, len(n.list.order))
 		if err != nil {
 			return err
 		}
@@ -287,7 +287,7 @@ func (x *execution) readNeighbours(n *nested, slot int, items []*item) error {
 				continue
 			}
 			s.pick.add(neighbour)
-			if err := x.hold(16); err != nil {
+			if err := x.hold(16 + len(n.list.order)*valueBytes); err != nil {
 				return err
 			}
 		}

@@ -64,6 +64,7 @@ func TestMistakes(t *testing.T) {
 		{"deep variable", `query($w: x) { asset(where: $w) { id } }`, `{"w": ` + many(`{"_not": `, 5000) + `{}` + many(`}`, 5000) + `}`, `nests deeper`},
 		{"huge list", `query($l: x) { asset(where: {id: {_in: $l}}) { id } }`, `{"l": [` + many("1,", 30_000) + `1]}`, `more than 20000 values`},
 		{"large list used often", `query($l: x) {` + listUses(500) + `}`, `{"l": [` + many("1,", 1000) + `1]}`, `more than 20000 values`},
+		{"large object used often", `query($w: x) {` + conditionUses(500) + `}`, `{"w": {` + many(`"name":{},`, 1000) + `"name":{}}}`, `more than 20000 values`},
 		{"long pattern", `{ asset(where: {name: {_like: "` + many("%a", 200) + `"}}) { id } }`, ``, `at most 256 bytes`},
 		{"large request", `{ asset { id } } # ` + many("x", 1<<20), ``, `more than 1048576 bytes`},
 	}
@@ -101,6 +102,10 @@ func listUses(n int) string {
 		fmt.Fprintf(&b, "a%d: asset(where: {name: {_in: $l}}) { id } ", i)
 	}
 	return b.String()
+}
+
+func conditionUses(n int) string {
+	return strings.ReplaceAll(listUses(n), `{name: {_in: $l}}`, `$w`)
 }
 
 func doubling(n int) string {
@@ -152,6 +157,7 @@ func TestLimitsOnRows(t *testing.T) {
 		{"read below", `{ asset { asset_ipaddress { n } } }`, query.Limits{Rows: 150}, "reads more than 150 rows"},
 		{"returned", `{ asset { ipaddress { asset { ipaddress { id } } } } }`, query.Limits{Rows: 10_000}, "the reply has more than 10000 rows"},
 		{"held for sorting", `{ asset_ipaddress(order_by: {n: asc}) { n } }`, query.Limits{HeldBytes: 20_000}, "order by id"},
+		{"held for values that sort", `{ asset_ipaddress(order_by: [` + strings.Repeat(`{n: asc},`, 16) + `]) { n } }`, query.Limits{HeldBytes: 1_000_000}, "order by id"},
 		{"held for nesting", `{ asset { asset_ipaddress { n } } }`, query.Limits{HeldBytes: 30_000}, "sorting and nesting"},
 	}
 	for _, tt := range tests {
@@ -259,6 +265,22 @@ func (f *failing) Rows(ctx context.Context, source, collection, prefix, after st
 		}
 		return fn(r)
 	})
+}
+
+// TestArgumentsAreComparedInPlace compares large arguments, deep within
+// others, with themselves: writing them out each time would take minutes.
+func TestArgumentsAreComparedInPlace(t *testing.T) {
+	t.Parallel()
+	const depth = 900
+	value := strings.Repeat("[", depth) + `"` + strings.Repeat("x", 1_000_000) + `"` + strings.Repeat("]", depth)
+	got := ask(t, model(), `{ `+strings.Repeat("...F ", 499)+`} fragment F on query_root { a: asset(where: `+value+`) { id } }`)
+	if !strings.Contains(got, "where takes an object") {
+		t.Errorf("got %.300s", got)
+	}
+	got = ask(t, model(), `{ a: asset(where: {name: {_in: ["x"]}}) { id } a: asset(where: {name: {_in: ["y"]}}) { id } }`)
+	if !strings.Contains(got, "two different things") {
+		t.Errorf("got %.300s", got)
+	}
 }
 
 // TestPatternsAreLinear matches what takes exponential time where every

@@ -127,6 +127,7 @@ func (p *picker) add(it *item) (dropped *item) {
 	one := picked{item: it, at: p.seen}
 	p.seen++
 	if p.sorted {
+		one.values = make([]gjson.Result, 0, len(p.list.order))
 		for _, o := range p.list.order {
 			one.values = append(one.values, it.value(o.attribute))
 		}

@@ -99,7 +99,6 @@ type countField struct {
 type group struct {
 	first *ast.Field
 	all   []*ast.Field
-	text  string // of the arguments; see arguments
 }
 
 func (g *group) sets() []ast.SelectionSet {

@@ -30,6 +30,8 @@ type item struct {
 	slots []slot
 	// rows is how many rows are written for this one and all below it.
 	rows int
+	// bytes is what the row counts for in the memory that is held.
+	bytes int
 }
 
 // slot is what a nested field of a row has.
@@ -133,7 +135,7 @@ func (x *execution) sort(l *list, sources []string, w *rowWriter) error {
 		if pick.full() {
 			return errEnough
 		}
-		it, err := x.keep(v)
+		it, err := x.keep(v, len(l.order))
 		if err != nil {
 			return err
 		}
@@ -170,7 +172,7 @@ func (w *rowWriter) add(v *view) error {
 		w.row.view = *v
 		return w.write(&w.row)
 	}
-	it, err := w.x.keep(v)
+	it, err := w.x.keep(v, 0)
 	if err != nil {
 		return err
 	}
@@ -330,12 +332,17 @@ func (x *execution) count() error {
 	return nil
 }
 
-// itemBytes is about what an item needs besides its row.
-const itemBytes = 256
+// itemBytes is about what an item needs besides its row, and valueBytes what
+// every value needs that sorts it.
+const (
+	itemBytes  = 256
+	valueBytes = 96
+)
 
-// keep returns a row as one that stays in memory.
-func (x *execution) keep(v *view) (*item, error) {
-	return &item{view: *v}, x.hold(itemBytes + len(v.text) + len(v.outer) + len(v.key))
+// keep returns a row as one that stays in memory, sorted by so many values.
+func (x *execution) keep(v *view, values int) (*item, error) {
+	it := &item{view: *v, bytes: itemBytes + values*valueBytes + len(v.text) + len(v.outer) + len(v.key)}
+	return it, x.hold(it.bytes)
 }
 
 func (x *execution) hold(bytes int) error {
@@ -349,7 +356,7 @@ func (x *execution) hold(bytes int) error {
 func (x *execution) drop(items ...*item) {
 	for _, it := range items {
 		if it != nil {
-			x.held -= itemBytes + len(it.text) + len(it.outer) + len(it.key)
+			x.held -= it.bytes
 		}
 	}
 }

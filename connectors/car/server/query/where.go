@@ -99,6 +99,11 @@ func (p *planner) where(c *collection, l literal) (filter, error) {
 }
 
 func (p *planner) condition(c *collection, m member, parent literal) (filter, error) {
+	if len(m.value.fields) == 0 { // nothing in it counts
+		if err := p.spend(1, parent); err != nil {
+			return nil, err
+		}
+	}
 	switch m.name {
 	case "_and", "_or", "_not":
 		if m.value.kind == nullLiteral {

@@ -41,13 +41,16 @@ func (s *Server) retireRows(ctx context.Context, j *job, src *source) error {
 	vertices, edges := s.schemas.current().rows(present)
 	collections := slices.Concat(edges, vertices) // so that no edge is ever seen without its ends
 	if !j.Decided {
-		refused, err := guard(ctx, snapshot, collections, j.Generation)
+		shares, err := staleShares(ctx, snapshot, collections, j.Generation)
 		if err != nil {
 			return err
 		}
+		refused := maps.Clone(shares)
+		maps.DeleteFunc(refused, func(_ string, h share) bool { return !h.refuses() })
 		if len(refused) > 0 {
 			return s.refuseRetirement(ctx, j, src, refused)
 		}
+		collections = slices.DeleteFunc(collections, func(name string) bool { return shares[name].Rows == 0 })
 		// Durable no later than the first row that is retired.
 		j.Decided = true
 		if err := s.save(ctx, j, false); err != nil {
@@ -73,26 +76,24 @@ func stale(version string, generation uint64) bool {
 	return err == nil && n < generation
 }
 
-// guard returns the collections of which too much is stale.
-func guard(ctx context.Context, snapshot Snapshot, collections []string, generation uint64) (refused map[string]share, err error) {
-	refused = map[string]share{}
+// staleShares returns how much of each collection is stale.
+func staleShares(ctx context.Context, snapshot Snapshot, collections []string, generation uint64) (map[string]share, error) {
+	shares := map[string]share{}
 	for _, name := range collections {
-		var all share
+		var h share
 		err := snapshot.Records(ctx, name, "", "", func(r gapless.Record) error {
-			all.Of++
+			h.Of++
 			if stale(r.Version, generation) {
-				all.Rows++
+				h.Rows++
 			}
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
-		if all.refuses() {
-			refused[name] = all
-		}
+		shares[name] = h
 	}
-	return refused, nil
+	return shares, nil
 }
 
 // refuseRetirement ends the job in an error that says what to approve. The

@@ -171,6 +171,7 @@ func (s *Server) table() []route {
 		{"POST", "imports", s.imports},
 		{"GET", "importstatus", s.importsStatus},
 		{"GET", "importstatus/*", s.importStatus},
+		{"GET", "source", s.search},
 		{"PATCH", "source", s.patchSource},
 		{"GET", "source/*", s.getSource},
 		{"PATCH", "source/*", s.patchSource},
@@ -259,7 +260,7 @@ func (s *Server) route(c *exchange) (func(*exchange) error, error) {
 		if r.method == c.r.Method || r.method == "*" {
 			return r.answer, nil
 		}
-		// A collection's requests are two routes of one path.
+		// Each method of a path is a route.
 		found, methods = r.path, append(methods, r.method)
 	}
 	if found == "" {

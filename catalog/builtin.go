@@ -4,6 +4,7 @@ import (
 	"github.com/gapless-sync/gapless/connectors/car"
 	"github.com/gapless-sync/gapless/connectors/files"
 	"github.com/gapless-sync/gapless/connectors/pushapi"
+	"github.com/gapless-sync/gapless/connectors/sahana"
 	"github.com/gapless-sync/gapless/connectors/tabular"
 	"github.com/gapless-sync/gapless/hub"
 )
@@ -18,5 +19,6 @@ func Builtin() Catalog {
 		hub.Connector(hubs),
 		pushapi.Connector(),
 		car.Connector(),
+		sahana.Connector(),
 	)
 }

@@ -1,0 +1,267 @@
+package sahana
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/sahana/s3"
+)
+
+const (
+	// maxAnswer bounds an answer that is read whole.
+	maxAnswer = 256 << 20
+	// maxRetryAfter is the longest wait that an Eden can ask for.
+	maxRetryAfter = 5 * time.Minute
+	// formType is the content type of all bodies, JSON and XML among them: what
+	// an Eden itself sends, and the one that no version chokes on.
+	formType = "application/x-www-form-urlencoded"
+)
+
+// call is one request, sent any number of times: repeating any is harmless.
+type call struct {
+	what   string // as in "read org_office"
+	method string
+	path   string // and query, below the base
+	body   []byte
+	// takes lists statuses beyond 2xx that are no failure.
+	takes []int
+	// once says that an answer that was begun to be read is not asked for
+	// again.
+	once bool
+}
+
+// answer is what came back. It has to be closed.
+type answer struct {
+	status int
+	header http.Header
+	io.ReadCloser
+}
+
+// refusal is an answer with a status that means no.
+type refusal struct {
+	what    string
+	status  int
+	message string
+}
+
+// Error returns all on one line.
+func (e *refusal) Error() string {
+	text := fmt.Sprintf("%s: the Eden answers %d %s", e.what, e.status, http.StatusText(e.status))
+	if e.message != "" {
+		text += ": " + e.message
+	}
+	return text
+}
+
+// classify gives a refusal the class that its status stands for. None leaves a
+// gap: what was refused is asked for again.
+func (e *refusal) classify() error {
+	switch {
+	case e.status == http.StatusUnauthorized, e.status/100 == 3:
+		return gapless.Because(gapless.CauseAuthentication, e)
+	case e.status == http.StatusForbidden:
+		return gapless.Because(gapless.CauseForbidden, e)
+	case e.status >= 500, e.status == http.StatusRequestTimeout, e.status == http.StatusTooManyRequests:
+		return gapless.Recoverable(e)
+	}
+	return gapless.Because(gapless.CauseInvalidParameter, e)
+}
+
+// refuse reads why a request was refused: an envelope, a page or a text. The
+// ticket is under what the Eden's administrator finds the failure.
+func refuse(c *call, a *answer) error {
+	text, _ := io.ReadAll(io.LimitReader(a, 64<<10)) // of a refusal, any part will do
+	e := &refusal{what: c.what, status: a.status, message: clip(string(text))}
+	envelope, err := s3.ReadEnvelope(bytes.NewReader(text), s3.DefaultLimits())
+	if content, ok := errors.AsType[*s3.ContentError](err); ok && content.Title != "" {
+		e.message = content.Title
+	} else if err == nil {
+		e.message = clip(envelope.Message)
+	}
+	if ticket := a.header.Get("web2py_error"); ticket != "" {
+		e.message += " (" + clip(ticket) + ")"
+	}
+	return e.classify()
+}
+
+// errSilent ends an exchange in which nothing moves.
+var errSilent = errors.New("the Eden is silent")
+
+// lost is a connection that was not there or did not last.
+type lost struct {
+	what string
+	err  error
+}
+
+func (e *lost) Error() string {
+	return fmt.Sprintf("%s: the Eden cannot be reached: %v", e.what, e.err)
+}
+
+func (e *lost) Unwrap() error { return e.err }
+
+// unreachable classifies the loss of a connection, without the address that
+// the errors of net/http repeat.
+func unreachable(ctx context.Context, c *call, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if addressed, ok := errors.AsType[*url.Error](err); ok {
+		err = addressed.Err
+	}
+	return gapless.Because(gapless.CauseUnreachable, &lost{c.what, err})
+}
+
+// unreadable classifies a failure to make sense of an answer: nothing of it
+// counts, so it leaves no gap.
+func unreadable(ctx context.Context, c *call, err error) error {
+	if _, ok := errors.AsType[*gapless.Failure](err); ok {
+		return err
+	}
+	if ctx.Err() != nil || errors.Is(err, io.ErrUnexpectedEOF) {
+		return unreachable(ctx, c, err)
+	}
+	return gapless.Because(gapless.CauseUnreadable, fmt.Errorf("%s: the answer cannot be read: %w", c.what, err))
+}
+
+// again reports whether the same request may succeed a little later.
+func again(err error) bool {
+	if e, ok := errors.AsType[*refusal](err); ok {
+		switch e.status {
+		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		}
+		return false
+	}
+	_, ok := errors.AsType[*lost](err)
+	return ok
+}
+
+// send carries a call out, again and again if that promises something. read
+// takes the answer, and is called anew with each. The error is classified.
+func (c *client) send(ctx context.Context, call *call, read func(a *answer) error) error {
+	for attempt := 0; ; attempt++ {
+		a, wait, err := c.begin(ctx, call)
+		begun := err == nil
+		if begun {
+			if err = read(a); err != nil {
+				err = unreadable(ctx, call, err)
+			}
+			_ = a.Close() // what was read is judged already
+		}
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
+		}
+		if !again(err) || attempt >= c.opts.Retries || begun && call.once {
+			return err
+		}
+		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
+			return fmt.Errorf("%s: %w", call.what, err)
+		}
+	}
+}
+
+// backoff returns a random wait that may grow to five seconds.
+func backoff(attempt int) time.Duration {
+	limit := min(200*time.Millisecond<<min(attempt, 10), 5*time.Second)
+	return limit/2 + rand.N(limit/2)
+}
+
+// begin sends a call once and returns an answer that is no refusal.
+func (c *client) begin(ctx context.Context, call *call) (_ *answer, wait time.Duration, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watchdog{limit: c.opts.Timeout, cancel: cancel}
+	w.timer = time.AfterFunc(w.limit, func() { cancel(errSilent) })
+	request, err := c.request(ctx, call)
+	if err != nil {
+		w.end()
+		return nil, 0, gapless.Misconfigured(fmt.Errorf("%s: %w", call.what, err))
+	}
+	response, err := c.http.Do(request) //nolint:bodyclose // the answer is closed by whoever gets it
+	if err != nil {
+		defer w.end()
+		return nil, 0, unreachable(ctx, call, err)
+	}
+	w.timer.Stop()
+	a := &answer{response.StatusCode, response.Header, &watched{w, response.Body}}
+	if a.status/100 == 2 || slices.Contains(call.takes, a.status) {
+		return a, 0, nil
+	}
+	err = refuse(call, a)
+	_ = a.Close() // a refusal either way
+	return nil, retryAfter(a.header, time.Now()), err
+}
+
+func (c *client) request(ctx context.Context, call *call) (*http.Request, error) {
+	var body io.Reader
+	if call.body != nil {
+		body = bytes.NewReader(call.body) // its length is sent: an Eden reads chunks as nothing
+	}
+	request, err := http.NewRequestWithContext(ctx, call.method, c.base+"/"+call.path, body)
+	if err != nil {
+		return nil, errors.New("the address of the request is none")
+	}
+	h := request.Header
+	h.Set("User-Agent", "gapless")
+	if call.body != nil {
+		h.Set("Content-Type", formType)
+	}
+	if c.authorization != "" {
+		h.Set("Authorization", c.authorization)
+	}
+	return request, nil
+}
+
+// retryAfter returns how long the Eden asks to wait.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	wait := time.Duration(0)
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}
+
+// watchdog ends an exchange in which nothing moves while it is waited for.
+type watchdog struct {
+	limit  time.Duration
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func (w *watchdog) end() {
+	w.timer.Stop()
+	w.cancel(nil)
+}
+
+type watched struct {
+	*watchdog
+	body io.ReadCloser
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.timer.Reset(w.limit)
+	n, err := w.body.Read(p)
+	w.timer.Stop()
+	return n, err
+}
+
+func (w *watched) Close() error {
+	w.end()
+	return w.body.Close()
+}

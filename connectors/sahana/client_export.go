@@ -1,0 +1,273 @@
+package sahana
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/sahana/s3"
+)
+
+// tablePath returns where the records of a table stand: org_office is
+// org/office.
+func tablePath(table string) (string, error) {
+	prefix, name, ok := strings.Cut(table, "_")
+	plain := func(r rune) bool { return r == '_' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' }
+	if !ok || prefix == "" || name == "" || strings.ContainsFunc(table, func(r rune) bool { return !plain(r) }) {
+		return "", fmt.Errorf("%q is no name of a table, such as org_organisation", clip(table))
+	}
+	return prefix + "/" + name, nil
+}
+
+// query is the parameters of a request, in order and escaped.
+type query []string
+
+func (q query) add(name, value string) query {
+	return append(q, escape(name)+"="+escape(value))
+}
+
+func (q query) String() string { return strings.Join(q, "&") }
+
+// escape percent-encodes everything that could mean something in a query.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// plainly asks for the records of one table and for nothing that belongs to
+// others: each table is read on its own, because an Eden does not tell of a
+// master whose components alone have changed.
+func plainly(q query) query { return append(q, "mcomponents=none", "maxdepth=0") }
+
+// export is what an answer holds of the table that was asked for.
+type export struct {
+	// domain is the name that the Eden puts before uuids of its own.
+	domain  string
+	records []exported
+}
+
+// exported is a record, or what is known of one that cannot be understood.
+type exported struct {
+	s3.Resource
+	err error
+}
+
+// decode reads the records of a table from an answer of at most so many bytes.
+func decode(a *answer, table string, most int64, take func(exported) error) (domain string, err error) {
+	limits := s3.DefaultLimits()
+	limits.DocumentBytes = min(limits.DocumentBytes, most)
+	decoder := s3.NewDecoder(a, s3.S3XML, s3.DecodeOptions{Limits: limits})
+	count := 0
+	for r, err := range decoder.Resources() {
+		if err != nil && !isRejection(err) {
+			return "", err
+		}
+		if r.Name != table {
+			continue
+		}
+		count++
+		if err := take(exported{r, err}); err != nil {
+			return "", err
+		}
+	}
+	root := decoder.Document()
+	if results, err := strconv.Atoi(root.Get("results")); err == nil && results > 0 && count == 0 {
+		return "", fmt.Errorf("it has none of the %d records of %s that it announces", results, table)
+	}
+	return root.Get("domain"), nil
+}
+
+func isRejection(err error) bool {
+	f, ok := errors.AsType[*gapless.Failure](err)
+	return ok && f.Kind == gapless.KindRejected
+}
+
+// page reads an answer whole, so that of one that breaks off nothing counts.
+func (c *client) page(ctx context.Context, table string, q query) (e export, err error) {
+	path, err := tablePath(table)
+	if err != nil {
+		return e, gapless.Misconfigured(err)
+	}
+	request := &call{what: "read " + table, method: http.MethodGet, path: path + ".xml?" + q.String()}
+	err = c.send(ctx, request, func(a *answer) (err error) {
+		e.records = nil
+		e.domain, err = decode(a, table, maxAnswer, func(r exported) error {
+			e.records = append(e.records, r)
+			return nil
+		})
+		return err
+	})
+	return e, err
+}
+
+// stream hands over the records of an answer that may be large, while it is
+// read.
+func (c *client) stream(ctx context.Context, table, path string, take func(exported) error) error {
+	var failed error // of take, not of the Eden
+	request := &call{what: "read " + table, method: http.MethodGet, path: path, once: true}
+	err := c.send(ctx, request, func(a *answer) error {
+		_, err := decode(a, table, math.MaxInt64, func(r exported) error {
+			failed = take(r)
+			return failed
+		})
+		return err
+	})
+	return cmp.Or(failed, err)
+}
+
+// pages reads a table page after page, ordered by the Eden's numbers of its
+// records, behind one of them, until a page is empty: a short one may be due to
+// a limit of the Eden. Records keep their order there while others change,
+// unlike in what msince gives.
+func (c *client) pages(ctx context.Context, table string, after int64, limit int, filter query, take func(e *export, last int64) error) error {
+	for {
+		q := query{}.add("~.id__gt", strconv.FormatInt(after, 10)).add("limit", strconv.Itoa(limit))
+		q = plainly(append(append(q, "show_ids=true"), filter...))
+		e, err := c.page(ctx, table, q)
+		if err != nil || len(e.records) == 0 {
+			return err
+		}
+		last := after
+		for i := range e.records {
+			r := &e.records[i]
+			id, err := strconv.ParseInt(r.ID, 10, 64)
+			if r.err != nil && err != nil {
+				continue // what cannot be read need not have a number
+			}
+			if err != nil || id <= last {
+				return gapless.Because(gapless.CauseUnreadable, fmt.Errorf(
+					"read %s: the Eden does not page by number: behind %d comes %q", table, last, clip(r.ID)))
+			}
+			last = id
+		}
+		if last == after {
+			return gapless.Because(gapless.CauseUnreadable, fmt.Errorf("read %s: no record of a page behind %d can be read", table, after))
+		}
+		if err := take(&e, last); err != nil {
+			return err
+		}
+		after = last
+	}
+}
+
+// maxList is about how long the list of uuids of one request may be.
+const maxList = 5000
+
+// lists cuts keys into lists of uuids that fit into an address. An Eden puts
+// its name before uuids of its own when it exports them; they are asked for
+// both ways.
+func lists(keys []string, fn func(part []string, list string) error) error {
+	var b strings.Builder
+	from, size := 0, 0
+	for i, key := range keys {
+		if size > maxList {
+			if err := fn(keys[from:i], b.String()); err != nil {
+				return err
+			}
+			b.Reset()
+			from, size = i, 0
+		}
+		size += 2 * len(escape(key))
+		appendQuoted(&b, key)
+		if _, bare, ok := strings.Cut(key, "/"); ok && !strings.HasPrefix(key, "urn:") {
+			appendQuoted(&b, bare)
+		}
+	}
+	if from == len(keys) {
+		return nil
+	}
+	return fn(keys[from:], b.String())
+}
+
+// appendQuoted appends an element of a list of values, in quotes if it needs
+// them.
+func appendQuoted(b *strings.Builder, value string) {
+	if b.Len() > 0 {
+		b.WriteByte(',')
+	}
+	if strings.ContainsAny(value, `,"\`) || value == "None" || value == "NONE" {
+		value = `"` + strings.ReplaceAll(value, `"`, `\"`) + `"`
+	}
+	b.WriteString(value)
+}
+
+// clock carries out a call that asks for little, checks the answer, and returns
+// the time at the Eden.
+func (c *client) clock(ctx context.Context, call *call) (now time.Time, err error) {
+	err = c.send(ctx, call, func(a *answer) error {
+		if now, err = http.ParseTime(a.header.Get("Date")); err != nil {
+			return fmt.Errorf("it has no date by which changes could be followed: %w", err)
+		}
+		for _, err := range s3.NewDecoder(a, s3.S3XML, s3.DecodeOptions{}).Resources() {
+			if err != nil && !isRejection(err) {
+				return err
+			}
+		}
+		return nil
+	})
+	return now.UTC(), err
+}
+
+// file opens an uploaded file by its stored name. It is always fetched from
+// this Eden, whatever address a record gives.
+func (c *client) file(ctx context.Context, stored string) (io.ReadCloser, error) {
+	request := &call{what: "fetch file " + clip(stored), method: http.MethodGet, path: downloads + url.PathEscape(stored)}
+	for attempt := 0; ; attempt++ {
+		a, wait, err := c.begin(ctx, request)
+		if err == nil {
+			return &bounded{a, maxFile}, nil
+		}
+		if !again(err) || attempt >= c.opts.Retries || ctx.Err() != nil {
+			if e, ok := errors.AsType[*refusal](err); ok && (e.status == http.StatusForbidden || e.status == http.StatusNotFound) {
+				return nil, e // this record alone
+			}
+			return nil, err
+		}
+		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
+			return nil, fmt.Errorf("%s: %w", request.what, err)
+		}
+	}
+}
+
+const (
+	// downloads is where an Eden serves uploaded files.
+	downloads = "default/download/"
+	// maxFile bounds one of them.
+	maxFile = 4 << 30
+)
+
+// storedName returns the name under which an Eden has the file of an address,
+// false if the address is not one of files that were uploaded.
+func storedName(address string) (string, bool) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", false
+	}
+	_, stored, ok := strings.Cut(u.Path, "/"+downloads)
+	return stored, ok && stored != "" && stored != "." && stored != ".." && !strings.ContainsAny(stored, "/\\")
+}
+
+// bounded is a file that is not read beyond a limit, and whose end is not
+// mistaken for a broken connection.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	switch {
+	case b.left < 0:
+		return 0, fmt.Errorf("the file has more than %s", gapless.ByteSize(maxFile))
+	case err != nil && !errors.Is(err, io.EOF):
+		return n, gapless.Because(gapless.CauseUnreachable, fmt.Errorf("read a file: %w", err))
+	}
+	return n, err
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -221,5 +222,39 @@ func TestFullDiskIsRecoverable(t *testing.T) {
 	}
 	if got := exitCode(storeFailure(j.end(laneEdges))); got != gapless.ExitRecoverable {
 		t.Errorf("exit code %d", got)
+	}
+}
+
+func TestCanResume(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j, _ := writeJournal(t, dir, 3)
+	mark := gapless.Mark(place{}.mark(j))
+	for _, tt := range []struct {
+		name, source string
+		mark         gapless.Mark
+		started      gapless.Position
+		want         bool
+	}{
+		{"this import", "s", mark, "7", true},
+		{"of another state", "s", mark, "8", false},
+		{"of another source", "t", mark, "7", false},
+		{"another journal", "s", "import-0:0:0:0", "7", false},
+		{"no mark", "s", "0", "7", false},
+	} {
+		i := &importer{source: tt.source, dir: dir, log: slog.New(slog.DiscardHandler)}
+		if got, err := i.CanResume(t.Context(), gapless.Partition{}, tt.mark, tt.started); err != nil || got != tt.want {
+			t.Errorf("%s: %v, %v", tt.name, got, err)
+		}
+	}
+	if err := os.Truncate(filepath.Join(j.dir, "edges"), 10); err != nil {
+		t.Fatal(err)
+	}
+	i := &importer{source: "s", dir: dir, log: slog.New(slog.DiscardHandler)}
+	if got, err := i.CanResume(t.Context(), gapless.Partition{}, mark, "7"); err != nil || got {
+		t.Errorf("torn: %v, %v", got, err)
+	}
+	if err := i.ReadAll(t.Context(), gapless.Partition{}, mark, nil); gapless.KindOf(err) != gapless.KindExpired {
+		t.Errorf("torn between plan and reading: %v", err)
 	}
 }

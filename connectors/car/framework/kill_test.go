@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -281,4 +282,43 @@ func TestStoppedAndResumed(t *testing.T) {
 	if part == 0 || part == 3*6000 {
 		t.Errorf("%d rows were there when it was stopped", part)
 	}
+}
+
+// quietFull hands over a part, and nothing more once it is told to stop.
+type quietFull struct {
+	*cmdbFull
+	stop func()
+}
+
+func (f *quietFull) ImportVertices(ctx context.Context, data *DataHandler) error {
+	c := (*cmdb)(f.cmdbFull)
+	for _, id := range c.ids()[:2000] {
+		if err := c.add(data, id); err != nil {
+			return err
+		}
+	}
+	f.stop()
+	<-ctx.Done()
+	return nil
+}
+
+func (*quietFull) ImportEdges(context.Context, *DataHandler) error { return nil }
+
+// TestAHookThatIsStoppedHasNotSeenTheEnd has a hook give up quietly when the run
+// is told to stop: what it has handed over by then is not all there is.
+func TestAHookThatIsStoppedHasNotSeenTheEnd(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, 3000)
+	p.syncRecords = 100
+	p.inStep(0)
+	ctx, stop := context.WithCancel(t.Context())
+	s := &settings{source: sourceName, exportDir: p.dir, stateDir: p.dir + "/state", pageRows: 50, full: true}
+	c := Connector{Full: &quietFull{cmdbFull: (*cmdbFull)(p.data), stop: stop}}
+	r := importRun{settings: s, connector: c, client: p.service.client(t, -1), log: newLog(&p.log, s), syncRecords: 100}
+	r.run(ctx)
+	sealed, err := filepath.Glob(filepath.Join(p.dir, "journal-*", "import-*", sealFile))
+	if err != nil || len(sealed) > 0 {
+		t.Errorf("a part of the rows is taken for all: %v %v", sealed, err)
+	}
+	p.inStep(0)
 }

@@ -113,7 +113,10 @@ func TestQuickRulesNeverAllowWhatTheSchemaRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asset, certain := rules.rows["asset"], 0
+	asset := rules.rows["asset"]
+	if !asset.certain([]byte(`{"name":"a","external_id":"1","risk":10,"other":[]}`)) {
+		t.Error("a row that satisfies all rules is not certain")
+	}
 	value := rapid.SampledFrom([]string{`"a"`, `""`, `"\u0061"`, `1`, `-1`, `1.0`, `1e1`, `2.5`, `11`, `null`, `true`, `[]`, `["x"]`, `[1]`, `{}`, `{"a":1}`})
 	field := rapid.SampledFrom([]string{"external_id", "name", "alias", "risk", "count", "kind", "tag", "properties", "other"})
 	rapid.Check(t, func(t *rapid.T) {
@@ -125,7 +128,6 @@ func TestQuickRulesNeverAllowWhatTheSchemaRefuses(t *testing.T) {
 		if !asset.certain(row) {
 			return
 		}
-		certain++
 		var fields map[string]any
 		if err := json.Unmarshal(row, &fields); err != nil {
 			t.Fatal(err)
@@ -134,9 +136,6 @@ func TestQuickRulesNeverAllowWhatTheSchemaRefuses(t *testing.T) {
 			t.Fatalf("%s: %v", row, err)
 		}
 	})
-	if certain == 0 {
-		t.Error("nothing was certain")
-	}
 }
 
 func BenchmarkRules(b *testing.B) {

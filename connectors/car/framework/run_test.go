@@ -49,6 +49,7 @@ func TestFullThenIncremental(t *testing.T) {
 		t.Errorf("an unchanged source needs %v", got)
 	}
 
+	p.syncRecords = 1
 	p.data.set(7, "10.9.9.9") // its edge to the old address goes
 	p.data.set(1000, "10.0.0.8")
 	p.data.remove(9)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,9 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/car/server"
 )
 
@@ -142,4 +145,44 @@ func TestSoak(t *testing.T) {
 	if len(w.held()) != assets*25+3 {
 		t.Errorf("the service has %d rows", len(w.held()))
 	}
+}
+
+// TestStopped sends the connector SIGTERM in the middle of its import, and runs
+// it again.
+func TestStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the connector")
+	}
+	t.Parallel()
+	w := newWorld(t, 2000, 10)
+	connector, pages, reached := build(t), 0, make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if pages++; pages == 10 {
+			close(reached)
+			<-r.Context().Done() // the connector goes away
+			return
+		}
+		w.data.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(slow.Close)
+	cmd := exec.CommandContext(t.Context(), connector, "-export-data-dir", w.dir)
+	cmd.Env = os.Environ()
+	for name, value := range w.variables() {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Env = append(cmd.Env, "CONNECTION_HOST="+slow.URL)
+	var out bytes.Buffer
+	cmd.Stderr = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	err := cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != gapless.ExitInterrupted || !strings.Contains(out.String(), "told to stop") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	w.inStep("full")
 }

@@ -80,7 +80,8 @@ func (r *run) beginAgain(ctx context.Context, d plan.Decision) error {
 
 // endFull lets the destination retire, once the last partition is at its end.
 func (t *task) endFull(ctx context.Context) error {
-	if !t.lastOfFull() {
+	runner := t.lastOfFull()
+	if runner == nil {
 		return nil
 	}
 	if err := t.syncWith(ctx); err != nil {
@@ -92,7 +93,7 @@ func (t *task) endFull(ctx context.Context) error {
 	err := t.retry(ctx, t.partition.ID, "end the full run", func() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		return t.full.runner.EndFull(ctx)
+		return runner.EndFull(ctx)
 	})
 	if err != nil {
 		return fmt.Errorf("end the full run: %w", err)
@@ -100,20 +101,23 @@ func (t *task) endFull(ctx context.Context) error {
 	return nil
 }
 
-// lastOfFull reports whether everything of a full run has been pushed now.
-func (t *task) lastOfFull() bool {
+// lastOfFull returns what ends the full run once everything of it has been
+// pushed, and nil before, or if it is not to end. The changes that follow a
+// continued enumeration are no part of it.
+func (t *task) lastOfFull() gapless.FullRunner {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.full == nil {
-		return false
+	if t.full == nil || t.decision.Mode != plan.ModeFull && t.decision.Mode != plan.ModeResume {
+		return nil
 	}
 	t.full.left--
 	t.full.kept = t.full.kept || t.books.counts.Rejected > 0 || t.books.unidentified > 0
-	if t.full.left > 0 {
-		return false
-	}
-	if t.full.kept {
+	switch {
+	case t.full.left > 0:
+		return nil
+	case t.full.kept:
 		t.notes = append(t.notes, "records were rejected, so the destination keeps what this full run did not contain; run with --full once they are resolved")
+		return nil
 	}
-	return !t.full.kept
+	return t.full.runner
 }

@@ -264,3 +264,51 @@ func TestPartitionReadAnewSpoilsAContinuedFullRun(t *testing.T) {
 		t.Errorf("partition q in mode %s, want it read anew", s.Partitions[0].Mode)
 	}
 }
+
+// The changes that follow a continued enumeration are no further partition of
+// the full run.
+func TestChangesBehindAContinuedFullRunDoNotEndItAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	d := &retiring{Destination: w.dest}
+	w.source.MarkEvery(3)
+	w.fill(20)
+	w.failAtCall("read", 16)
+	w.retire(d, engine.RunOptions{}, gapless.ExitRecoverable, "begin false")
+	w.source.Faults.Set(nil)
+	w.source.Put("r", "k0001", `{"n":111}`)
+	w.retire(d, engine.RunOptions{}, 0, "begin true", "end")
+	w.inStep()
+}
+
+func TestOnePartitionContinuedDoesNotEndTheFullRunOfAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.source = gaplesstest.NewSource("q", "r")
+	w.source.MarkEvery(3)
+	w.settings.Parallel = 1
+	d := &retiring{Destination: w.dest}
+	w.fill(10)
+	for i := range 10 {
+		w.source.Put("q", fmt.Sprint("q", i), `{}`)
+	}
+	w.source.Faults.Set(func(call string, nth, _ int) error {
+		if call == "read" && (nth == 8 || nth == 16) { // the eighth record of each
+			return gapless.Recoverable(errFault)
+		}
+		return nil
+	})
+	w.retire(d, engine.RunOptions{}, gapless.ExitRecoverable, "begin false")
+	w.source.Put("q", "q1", `{"n":1}`)
+	// The second partition fails while it is continued.
+	w.source.Faults.Set(func(call string, nth, _ int) error {
+		if call == "read" && nth == 7 {
+			return gapless.Recoverable(errFault)
+		}
+		return nil
+	})
+	w.retire(d, engine.RunOptions{}, gapless.ExitRecoverable, "begin true")
+	w.source.Faults.Set(nil)
+	w.retire(d, engine.RunOptions{}, 0)
+	w.inStep()
+}

@@ -23,7 +23,7 @@ func TestBehaviour(t *testing.T) {
 	t.Parallel()
 	post := func(n, status int) fault { return answerOnce(n, "POST", "/imports", status, `{"message":"m"}`) }
 	jobError := func(code string) fault {
-		return answerOnce(always, "GET", "/importstatus", 200, `{"error_imports":[{"id":"I5","error":"no"`+code+`}]}`)
+		return answerOnce(always, "GET", "/importstatus", 200, `{"error_imports":[{"id":"I6","error":"no"`+code+`}]}`)
 	}
 	get := func(address string, status int, body string) fault {
 		return answerOnce(always, "GET", address, status, body)
@@ -68,9 +68,9 @@ func TestBehaviour(t *testing.T) {
 		{"importstatus not JSON", get("/importstatus", 200, `OK`), false, 10, 0, ""},
 		{"importstatus dropped", get("/importstatus", 0, ``), false, 10, 0, ""},
 		{"importstatus of another", get("/importstatus", 200, `{"complete_imports":[{"id":"I99"}]}`), false, 10, 0, ""},
-		{"importstatus not found", get("/importstatus", 200, `{"notfound_imports":[{"id":"I5"}]}`), false, 10, 0, ""},
-		{"importstatus not found and complete", get("/importstatus", 200, `{"notfound_imports":["I5"],"complete_imports":["I5"]}`), false, 10, 0, ""},
-		{"importstatus incomplete", get("/importstatus", 200, `{"incomplete_imports":[{"id":"I5"}]}`), false, 10, 0, ""},
+		{"importstatus not found", get("/importstatus", 200, `{"notfound_imports":[{"id":"I6"}]}`), false, 10, 0, ""},
+		{"importstatus not found and complete", get("/importstatus", 200, `{"notfound_imports":["I6"],"complete_imports":["I6"]}`), false, 10, 0, ""},
+		{"importstatus incomplete", get("/importstatus", 200, `{"incomplete_imports":[{"id":"I6"}]}`), false, 10, 0, ""},
 		{"source 500", get("/source/my-src", 500, ``), false, 10, 3, "GET /v2/source"},
 		{"source 400", get("/source/my-src", 400, ``), false, 10, 0, ""},
 		{"source 401", get("/source/my-src", 401, ``), false, 52, 1, "GET /v2/source"},
@@ -92,7 +92,7 @@ func TestBehaviour(t *testing.T) {
 		{"jobstatus goes on", get("/jobstatus", 200, `{"status":"INPROGRESS"}`), true, 10, 0, ""},
 		{"import 500 in a full import", answerOnce(always, "POST", "/imports", 500, ``), true, 10, 0, ""},
 		{"end 500", answerOnce(always, "DELETE", "in-progress", 500, ``), true, 10, 0, ""},
-		{"end refused", answerOnce(always, "GET", "/jobstatus/J8", 200, `{"status":"ERROR","code":"GAP-3001","error":"9 of 10"}`), true, 7, 0, ""},
+		{"end refused", answerOnce(always, "GET", "/jobstatus/J9", 200, `{"status":"ERROR","code":"GAP-3001","error":"9 of 10"}`), true, 7, 0, ""},
 		{"final patch 500", answerOnce(always, "PATCH", "/source", 500, ``), false, 10, 3, "PATCH /v2/source"},
 		{"final patch 503", answerOnce(always, "PATCH", "/source", 503, ``), false, 10, 0, ""},
 		{"carSchema 500", get("/carSchema", 500, ``), false, 10, 0, ""},

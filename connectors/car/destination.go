@@ -75,8 +75,10 @@ func NewDestination(client *Client, opts DestinationOptions) (*Destination, erro
 // checkpoints at the service or, where those are one plain position, in the
 // file of [DestinationOptions.State].
 func (d *Destination) Open(ctx context.Context, _ string, epoch uint64) (gapless.Session, error) {
+	created := false
 	if epoch > 0 {
-		if _, err := d.client.Prepare(ctx); err != nil {
+		var err error
+		if created, err = d.client.Prepare(ctx); err != nil {
 			return nil, err
 		}
 		if d.opts.Extension != nil {
@@ -94,7 +96,7 @@ func (d *Destination) Open(ctx context.Context, _ string, epoch uint64) (gapless
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSession(ctx, d, epoch, &state{sidecar: file, fresh: &document, position: position(document)})
+	s, err := newSession(ctx, d, epoch, &state{sidecar: file, created: created, fresh: &document, position: position(document)})
 	if err != nil {
 		return nil, err
 	}
@@ -201,32 +203,39 @@ func (s *session) newest() error {
 // Status implements [gapless.Session].
 func (s *session) Status(ctx context.Context) (gapless.Status, error) {
 	status := gapless.Status{Checkpoints: map[string]gapless.Checkpoint{}}
-	if !s.destination.opts.Model {
-		d, err := s.document(ctx)
-		if err != nil {
+	if s.destination.opts.Model {
+		if err := s.newest(); err != nil {
 			return status, err
 		}
-		held := decodeLedger(d.ModelStateID)
-		if s.epoch != 0 && held.Epoch > s.epoch {
-			return status, s.fenced(held.Epoch)
-		}
-		status.Checkpoints = held.Checkpoints
-		status.Holds = len(status.Checkpoints) > 0 || d.ModelStateID != "" && !isLedger(d.ModelStateID)
-		return status, nil
-	}
-	if err := s.newest(); err != nil {
-		return status, err
 	}
 	d, err := s.document(ctx)
 	if err != nil || d.Fields == nil {
 		return status, err
 	}
-	s.state.position = position(d)
-	if c, ok := s.state.sidecar.checkpoint(s.state.position); ok {
-		status.Checkpoints[Model] = c
+	if !s.destination.opts.Model {
+		if held := decodeLedger(d.ModelStateID); s.epoch != 0 && held.Epoch > s.epoch {
+			return status, s.fenced(held.Epoch)
+		}
 	}
-	status.Holds = len(status.Checkpoints) > 0
+	s.state.position = position(d)
+	held := s.checkpoints(d)
+	status.Holds = len(held) > 0 || !s.destination.opts.Model && position(d) != ""
+	if !s.state.created {
+		status.Checkpoints = held
+	}
 	return status, nil
+}
+
+// checkpoints returns those that the document of the source stands for.
+func (s *session) checkpoints(d SourceDocument) map[string]gapless.Checkpoint {
+	if !s.destination.opts.Model {
+		return decodeLedger(d.ModelStateID).Checkpoints
+	}
+	held := map[string]gapless.Checkpoint{}
+	if c, ok := s.state.sidecar.checkpoint(position(d)); ok {
+		held[Model] = c
+	}
+	return held
 }
 
 // Sync implements [gapless.Session]: it waits until every import is complete
@@ -239,8 +248,7 @@ func (s *session) Sync(ctx context.Context, checkpoints []gapless.Checkpoint) (g
 	if err := s.advance(ctx, s.idle); err != nil {
 		return gapless.Receipt{}, err
 	}
-	s.state.account(s.pushed, s.deleted)
-	s.forgetCounts()
+	s.account(checkpoints)
 	var err error
 	if s.destination.opts.Model {
 		err = s.saveModel(ctx, checkpoints)

@@ -498,7 +498,7 @@ func TestProgressIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		push(t, s, "+ asset/1 {}")
-		want := gapless.Checkpoint{Partition: Model, Mark: "m", Target: "9", Run: "r", Seq: 2, Epoch: 1}
+		want := gapless.Checkpoint{Partition: Model, Mark: "m", Target: "9", Run: "r", Seq: 2, Epoch: uint64(epoch)*2 + 1}
 		if _, err := s.Sync(t.Context(), []gapless.Checkpoint{want}); err != nil {
 			t.Fatal(err)
 		}

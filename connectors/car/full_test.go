@@ -2,6 +2,7 @@ package car
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -52,7 +53,7 @@ func TestResumeFull(t *testing.T) {
 				t.Fatal(err)
 			}
 			push(t, s, "+ asset/1 {}", "+ asset/2 {}")
-			if _, err := s.Sync(t.Context(), []gapless.Checkpoint{{Partition: Model, Mark: "m", Target: "9"}}); err != nil {
+			if _, err := s.Sync(t.Context(), []gapless.Checkpoint{{Partition: Model, Mark: "m", Target: "9", Epoch: 1}}); err != nil {
 				t.Fatal(err)
 			}
 			if tt.between != nil {
@@ -173,5 +174,120 @@ func TestFullImportWithRefusedRows(t *testing.T) {
 	}
 	if got := fmt.Sprint(service.ids("asset")); got != "[1 2]" {
 		t.Errorf("the service holds %s", got)
+	}
+}
+
+// TestMarkOfAnEarlierFullImport: one that was begun later is not continued
+// behind it, for what lies before the mark would be retired.
+func TestMarkOfAnEarlierFullImport(t *testing.T) {
+	t.Parallel()
+	for _, partition := range []string{Model, "asset"} {
+		t.Run(partition, func(t *testing.T) {
+			t.Parallel()
+			service := newScripted(t)
+			c := service.client(t)
+			state := t.TempDir()
+			with := func(o *DestinationOptions) { o.State, o.Model = state, partition == Model }
+			s := openModel(t, c, 1, with)
+			if err := s.(gapless.FullRunner).BeginFull(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			b := batchOf("+ asset/1 {}")
+			b.Partition = gapless.Partition{ID: partition, Collection: partition}
+			if _, err := s.Push(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Sync(t.Context(), []gapless.Checkpoint{{Partition: partition, Mark: "m", Target: "9", Run: "r", Seq: 1, Epoch: 1}}); err != nil {
+				t.Fatal(err)
+			}
+			s = openModel(t, c, 2, with) // of a process that dies right behind the beginning
+			if err := s.(gapless.FullRunner).BeginFull(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			s = openModel(t, c, 3, with)
+			if status, err := s.Status(t.Context()); err != nil || status.Checkpoints[partition].Mark != "m" {
+				t.Fatalf("%+v %v", status, err)
+			}
+			if err := s.(gapless.FullRunner).BeginFull(t.Context(), true); err == nil || gapless.KindOf(err) != gapless.KindExpired {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestRowsBehindTheMarkCountOnce: they are pushed again after a crash.
+func TestRowsBehindTheMarkCountOnce(t *testing.T) {
+	t.Parallel()
+	service := newScripted(t)
+	c := service.client(t)
+	state := t.TempDir()
+	with := func(o *DestinationOptions) { o.State = state }
+	rows := func(from, to int) (lines []string) {
+		for i := from; i < to; i++ {
+			lines = append(lines, fmt.Sprintf("+ asset/%d {}", i))
+		}
+		return lines
+	}
+	s := openModel(t, c, 1, with)
+	if err := s.(gapless.FullRunner).BeginFull(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	b := batchOf(rows(0, 100)...)
+	b.Mark = "m"
+	if _, err := s.Push(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	push(t, s, rows(100, 200)...)
+	if _, err := s.Sync(t.Context(), []gapless.Checkpoint{{Partition: Model, Mark: "m", Target: "9", Epoch: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	s = openModel(t, c, 2, with)
+	if err := s.(gapless.FullRunner).BeginFull(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	push(t, s, rows(100, 200)...)
+	if _, err := s.Sync(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.(gapless.FullRunner).EndFull(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	syncAt(t, s, "9")
+	if err := fullImportOf(t.Context(), openModel(t, c, 3, with), "10", rows(0, 200)...); err != nil {
+		t.Error(err)
+	}
+	if err := fullImportOf(t.Context(), openModel(t, c, 4, with), "11", rows(0, 150)...); gapless.ExitCode(err) != gapless.ExitGuard {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNewDatabaseMeansFull: no checkpoint proves that it holds anything.
+func TestNewDatabaseMeansFull(t *testing.T) {
+	t.Parallel()
+	service := newScripted(t)
+	state := t.TempDir()
+	with := func(o *DestinationOptions) { o.State = state }
+	c := service.client(t)
+	s := openModel(t, c, 1, with)
+	push(t, s, "+ asset/1 {}")
+	syncAt(t, s, "1")
+	ready := false // guarded by the service
+	service.misbehave(func(_ int, r *http.Request, _ []byte, w http.ResponseWriter) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/databases") && r.Method == http.MethodGet && !ready:
+			respond(w, 200, `{"databases":[{"graph_name":"","is_ready":false}]}`)
+			return true
+		case strings.HasSuffix(r.URL.Path, "/databases") && r.Method == http.MethodPatch:
+			ready = true
+			service.jobs["J"] = `{"status":"COMPLETE"}`
+			respond(w, 200, `{"job_id":"J"}`)
+			return true
+		}
+		return false
+	})
+	s = openModel(t, c, 2, with)
+	status, err := s.Status(t.Context())
+	if err != nil || len(status.Checkpoints) > 0 {
+		t.Errorf("%+v %v", status, err)
 	}
 }

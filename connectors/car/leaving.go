@@ -62,14 +62,19 @@ func (s *session) retire(ctx context.Context, l *leaving) error {
 	g.SetLimit(s.inFlight)
 	for _, c := range slices.SortedFunc(maps.Keys(l.edges), vertexFirst) {
 		for _, key := range l.edges[c] {
-			g.Go(func() error {
-				from, to, _ := wire.SplitEdgeKey(key)
-				return s.client.PatchEdge(ctx, c.name, source, from, to, map[string]any{"active": false})
-			})
+			g.Go(func() error { return s.patchEdge(ctx, c, key, map[string]any{"active": false}) })
 		}
 	}
 	for _, c := range slices.SortedFunc(maps.Keys(l.vertices), vertexFirst) {
 		g.Go(func() error { return s.client.DeleteVertices(ctx, source, c.name, l.vertices[c]) })
 	}
 	return g.Wait()
+}
+
+// patchEdge changes fields of an edge. What it joins is known better here than
+// by the collection's name.
+func (s *session) patchEdge(ctx context.Context, c *collection, key string, fields map[string]any) error {
+	from, to, _ := wire.SplitEdgeKey(key)
+	end := func(collection, id string) string { return wire.ExternalID(collection, wire.EndID(collection, id)) }
+	return s.client.PatchEdge(ctx, c.name, s.destination.opts.Source, end(c.from, from), end(c.to, to), fields)
 }

@@ -26,11 +26,14 @@ type session struct {
 	open        map[*collection]*page
 	leaving     leaving
 	// held tells which rows are not settled, by their place.
-	held    map[gapless.Hash128]holder
-	number  uint64
-	pushed  map[string]uint64 // rows of each collection, since the last checkpoint
+	held   map[gapless.Hash128]holder
+	number uint64
+	// tallies count rows by partition, deleted by collection.
+	tallies map[string]*tally
 	deleted map[string]uint64
 	late    []lateRejection
+	// vertices reports whether some came that no edge has waited for.
+	vertices bool
 }
 
 // holder is where a row is.
@@ -59,15 +62,13 @@ func newSession(ctx context.Context, d *Destination, epoch uint64, st *state) (*
 		flight: newFlight(ctx, d.client, d.opts.InFlight), destination: d, epoch: epoch, state: st,
 		known: collections{maps.Clone(d.collections.byName), d.collections.extra},
 		open:  map[*collection]*page{}, held: map[gapless.Hash128]holder{},
+		tallies: map[string]*tally{}, deleted: map[string]uint64{},
 	}
 	s.envelope = e
 	s.settled, s.refused = s.release, s.reject
 	s.leaving.reset()
-	s.forgetCounts()
 	return s, nil
 }
-
-func (s *session) forgetCounts() { s.pushed, s.deleted = map[string]uint64{}, map[string]uint64{} }
 
 // release forgets the rows of a page that is done.
 func (s *session) release(p *page) {
@@ -110,8 +111,22 @@ func (s *session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, 
 	if n := uint64(len(receipt.Rejected)); n > 0 && s.state.full != nil {
 		s.state.full.Kept += n
 	}
+	if b.Mark != "" {
+		s.tallyOf(b.Partition.ID).reach(b.Mark)
+	}
+	if s.openBytes() >= maxUnsettledBytes {
+		s.rotate()
+	}
 	s.launch()
 	return receipt, nil
+}
+
+// openBytes is about how much the open pages hold.
+func (s *session) openBytes() (n int64) {
+	for _, p := range s.open {
+		n += p.bytes()
+	}
+	return n
 }
 
 // take takes one row of a batch. An error rejects it.
@@ -145,15 +160,9 @@ func (s *session) upsert(c *collection, id, data string, r row, key string) erro
 	if s.leaving.any() && s.leaves(c, id, r.place) {
 		s.rotate()
 	}
-	p := s.open[c]
-	if p == nil {
-		p = &page{buf: make([]byte, 0, 64<<10)}
-		s.open[c] = p
-	}
-	start := len(p.buf)
-	var err error
-	if p.buf, err = s.envelope.appendRow(p.buf, c, id, data); err != nil {
-		p.buf = p.buf[:start]
+	s.wait(c)
+	p, start, err := s.write(c, id, data)
+	if err != nil {
 		return err
 	}
 	if h, ok := s.held[r.place]; ok {
@@ -169,11 +178,46 @@ func (s *session) upsert(c *collection, id, data string, r row, key string) erro
 	r.keyEnd = uint32(len(p.buf))
 	s.held[r.place] = holder{s.number, p, len(p.rows)}
 	p.rows = append(p.rows, r)
-	s.pushed[c.name]++
+	s.tallyOf(r.partition).rows[c.name]++
 	if len(p.rows) >= s.destination.opts.PageRows || p.bytes() >= s.destination.opts.PageBytes {
 		s.finish(p, c)
 	}
 	return nil
+}
+
+// wait has the edges of a model wait for the vertices before them, as services
+// know it from connectors of other makes.
+func (s *session) wait(c *collection) {
+	switch {
+	case !c.edge:
+		s.vertices = s.destination.opts.Model
+	case s.vertices:
+		s.rotate()
+		s.queue = append(s.queue, step{act: func(context.Context) error { return nil }})
+		s.vertices = false
+	}
+}
+
+// write appends a row as it is sent to the open page of its collection, or to
+// a new one if it has no room there, and returns where it begins.
+func (s *session) write(c *collection, id, data string) (p *page, start int, err error) {
+	if p = s.open[c]; p == nil {
+		p = &page{buf: make([]byte, 0, 64<<10)}
+		s.open[c] = p
+	}
+	start = len(p.buf)
+	if p.buf, err = s.envelope.appendRow(p.buf, c, id, data); err != nil {
+		p.buf = p.buf[:start]
+		return nil, 0, err
+	}
+	if len(p.rows) == 0 || p.bytes() <= s.destination.opts.PageBytes {
+		return p, start, nil
+	}
+	next := &page{buf: append([]byte(nil), p.buf[start:]...)}
+	p.buf = p.buf[:start]
+	s.finish(p, c)
+	s.open[c] = next
+	return next, 0, nil
 }
 
 // leaves reports whether a row, or an end of it, is to be deleted first.
@@ -198,8 +242,8 @@ func (s *session) finish(p *page, c *collection) {
 	}
 }
 
-// rotate queues everything that is open: first the pages, small ones together,
-// then the deletes.
+// rotate queues everything that is open: first the pages, small ones of
+// vertices together and so those of edges, then the deletes.
 func (s *session) rotate() {
 	last := (*page)(nil)
 	for _, c := range slices.SortedFunc(maps.Keys(s.open), vertexFirst) {
@@ -208,7 +252,7 @@ func (s *session) rotate() {
 		if len(p.live()) == 0 {
 			continue
 		}
-		if last != nil && len(last.rows)+len(p.rows) <= s.destination.opts.PageRows && last.bytes()+p.bytes() <= s.destination.opts.PageBytes {
+		if last != nil && last.rows[0].collection.edge == c.edge && len(last.rows)+len(p.rows) <= s.destination.opts.PageRows && last.bytes()+p.bytes() <= s.destination.opts.PageBytes {
 			last.merge(p)
 			continue
 		}
@@ -243,15 +287,14 @@ func (s *session) patch(c *collection, id, data string, r gapless.Rejection, par
 			}
 		}
 	}
-	from, to, ok := wire.SplitEdgeKey(id)
-	if c.edge && !ok {
+	if _, _, ok := wire.SplitEdgeKey(id); c.edge && !ok {
 		return fmt.Errorf("the key %s is not that of an edge, FROM|TO", clip(id))
 	}
 	s.rotate()
 	s.queue = append(s.queue, step{act: func(ctx context.Context) error {
 		var err error
 		if c.edge {
-			err = s.client.PatchEdge(ctx, c.name, s.destination.opts.Source, from, to, fields)
+			err = s.patchEdge(ctx, c, id, fields)
 		} else {
 			err = s.client.PatchVertex(ctx, c.name, id, fields)
 		}

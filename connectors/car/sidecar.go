@@ -39,6 +39,8 @@ type fullImport struct {
 	Report string `json:"report"`
 	// Generation is the service's number of it; 0 if it does not tell.
 	Generation uint64 `json:"generation,omitempty"`
+	// Epoch of the session that began it: older marks are of another one.
+	Epoch uint64 `json:"epoch"`
 	// Rows of each collection that were pushed, up to the last checkpoint.
 	Rows map[string]uint64 `json:"rows,omitempty"`
 	// Kept counts rows that were refused: they exist at the source.

@@ -52,6 +52,9 @@ func (l *ledger) encode() string {
 // state is what a session knows of its source beyond the rows.
 type state struct {
 	sidecar *sidecar
+	// created reports that the service's database is new, so that no checkpoint
+	// there proves anything.
+	created bool
 	// fresh is the source's document as Open read it; nil once it was used.
 	fresh *SourceDocument
 	// position at the service, as far as it is known.
@@ -66,21 +69,6 @@ func position(d SourceDocument) string {
 		return ""
 	}
 	return d.ModelStateID
-}
-
-// account adds rows that are settled to what is known of the collections.
-func (st *state) account(pushed, deleted map[string]uint64) {
-	if st.full != nil {
-		for name, n := range pushed {
-			st.full.Rows[name] += n
-		}
-		return
-	}
-	for name, n := range deleted {
-		if rows := st.sidecar.Rows[name]; rows > 0 {
-			st.sidecar.Rows[name] = rows - min(n, rows)
-		}
-	}
 }
 
 // saveModel writes the one checkpoint of a model. The file names it before the
@@ -153,11 +141,12 @@ func (s *session) BeginFull(ctx context.Context, resumed bool) error {
 	if err != nil {
 		return unsettled(err)
 	}
-	full := &fullImport{Report: s.envelope.report, Rows: map[string]uint64{}}
+	full := &fullImport{Report: s.envelope.report, Epoch: s.epoch, Rows: map[string]uint64{}}
 	if d.Full != nil {
 		full.Generation = d.Full.Generation
 	}
 	s.state.full, file.Full = full, full
+	clear(s.tallies)
 	return file.save()
 }
 
@@ -174,6 +163,11 @@ func (s *session) resumeFull(ctx context.Context) error {
 		return gapless.Expired(errors.New("the service does not have this full import open any more"))
 	case err != nil:
 		return err
+	}
+	for _, c := range s.checkpoints(d) {
+		if c.Mark != "" && c.Epoch < full.Epoch {
+			return gapless.Expired(errors.New("the full import that is open was begun after what is marked"))
+		}
 	}
 	e, err := newEnvelope(&s.destination.opts, full.Report)
 	if err != nil {
@@ -198,6 +192,7 @@ func (s *session) EndFull(ctx context.Context) error {
 	if !s.idle() || len(s.open) > 0 || s.leaving.any() {
 		return gapless.Unrecoverable(errors.New("end of a full import before all of it is synced"))
 	}
+	s.accountAll()
 	if full.Kept > 0 {
 		return gapless.Recoverable(fmt.Errorf("%d rows were refused; they exist, so nothing is retired", full.Kept))
 	}

@@ -208,6 +208,9 @@ func TestConnector(t *testing.T) {
 		w.change(step.method, step.path, step.body)
 		w.inStep("incremental")
 	}
+	w.change("POST", "/ip_addresses/", `{"pk": 11, "address": "10.99.0.2"}`)
+	w.change("POST", "/ip_addresses/", `{"pk": 12, "address": "10.0.0.11"}`) // it was that of 11
+	w.inStep("incremental")
 	w.change("DELETE", "/assets/61", "")
 	w.change("DELETE", "/hosts/20", "")
 	w.change("POST", "/hosts/", `{"pk": 20, "name": "back.example.com", "asset": 20}`)
@@ -218,6 +221,16 @@ func TestConnector(t *testing.T) {
 	}
 	w.change("DELETE", "/mac_addresses/33", "")
 	w.inStep("full")
+}
+
+func TestTablesOfManyPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 600, 5000)
+	w.inStep("full")
+	for pk := 1; pk <= 1800; pk++ {
+		w.change("POST", "/apps/", fmt.Sprintf(`{"pk": %d, "name": "renamed"}`, pk))
+	}
+	w.inStep("incremental")
 }
 
 func TestRefusals(t *testing.T) {

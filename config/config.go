@@ -28,6 +28,9 @@ type Config struct {
 	PushAPI PushAPI
 	// CAR is a service of assets and risks that gapless serve starts.
 	CAR CAR
+	// Sahana is a service of Sahana Eden's synchronisation that gapless serve
+	// starts.
+	Sahana Sahana
 	// Connectors in the order of the file; names are unique.
 	Connectors []Connector
 }

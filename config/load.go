@@ -98,7 +98,8 @@ func placeIn(text string, offset int) place {
 
 // The keys there are outside of a connector's own options.
 var (
-	topKeys       = []string{"state", "hub", "pushapi", "car", "connectors"}
+	topKeys       = []string{"state", "hub", "pushapi", "car", "sahana", "connectors"}
+	serverKeys    = []string{"pushapi", "car", "sahana"} // that connectors are not needed with
 	connectorKeys = []string{"from", "to", "filter", "map", "rename", "keep", "drop", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
 )
 
@@ -121,10 +122,11 @@ func (l *loader) top(n *node) {
 	l.settings(n, "hub", &l.config.Hub)
 	l.settings(n, "pushapi", &l.config.PushAPI)
 	l.settings(n, "car", &l.config.CAR)
-	_, serves := n.get("pushapi")
-	if !serves {
-		_, serves = n.get("car")
-	}
+	l.sahana(n)
+	serves := slices.ContainsFunc(serverKeys, func(key string) bool {
+		_, found := n.get(key)
+		return found
+	})
 	connectors, found := n.get("connectors")
 	switch {
 	case !found && serves:

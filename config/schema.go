@@ -25,11 +25,14 @@ func Schema(connectors []gapless.Connector) ([]byte, error) {
 		"hub":        settingsSchema("The embedded destination.", new(Hub)),
 		"pushapi":    settingsSchema("A server of the Push API, whose documents land in the hub.", new(PushAPI)),
 		"car":        settingsSchema("A service that CAR connectors import into; their sources land in the hub.", new(CAR)),
+		"sahana":     sahanaSchema(),
 		"connectors": {Type: "object", Description: "Routes from a source to a destination, by name.", MinProperties: new(1)},
 	})
 	top.Schema = "https://json-schema.org/draft/2020-12/schema"
 	top.Title = FileName
-	top.AnyOf = []*jsonschema.Schema{{Required: []string{"connectors"}}, {Required: []string{"pushapi"}}, {Required: []string{"car"}}}
+	for _, key := range append([]string{"connectors"}, serverKeys...) {
+		top.AnyOf = append(top.AnyOf, &jsonschema.Schema{Required: []string{key}})
+	}
 	top.Properties["connectors"].PropertyNames = &jsonschema.Schema{Pattern: namePattern}
 	top.Properties["connectors"].AdditionalProperties = &jsonschema.Schema{Ref: "#/$defs/connector"}
 	top.Defs = map[string]*jsonschema.Schema{

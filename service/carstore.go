@@ -97,7 +97,8 @@ func (c carCorpus) Sync(ctx context.Context) error {
 	return err
 }
 
-// carSnapshot is one connector of a hub at one moment.
+// carSnapshot is one connector of a hub at one moment; the Sahana service reads
+// its own the same way.
 type carSnapshot struct{ *hub.Snapshot }
 
 func (n carSnapshot) Get(ctx context.Context, collection, key string) (gapless.Record, error) {

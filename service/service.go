@@ -113,7 +113,10 @@ func (s *Service) start(ctx context.Context) error {
 	if err := s.startPushAPI(ctx, h); err != nil {
 		return err
 	}
-	return s.startCAR(ctx, h)
+	if err := s.startCAR(ctx, h); err != nil {
+		return err
+	}
+	return s.startSahana(ctx, h)
 }
 
 func closing(l net.Listener) func() error {

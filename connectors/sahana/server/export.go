@@ -1,0 +1,416 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/sahana/s3"
+)
+
+// errEnough ends an enumeration.
+var errEnough = errors.New("enough")
+
+// get answers with the records of a table, or with one.
+func (c *exchange) get(record string) error {
+	q := question{table: c.table, domain: c.s.opts.Domain, deleted: c.format == s3.S3XML && isTrue(c.query.Get("include_deleted")), since: c.sinceTime()}
+	if err := cmp.Or(q.filtersOf(c.query, false), q.readPage(c.query)); err != nil {
+		return err
+	}
+	q.readShape(c.query)
+	v, err := c.s.view(c.r.Context(), false)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	e := &export{c: c, view: v, question: &q}
+	if record == "" {
+		if err := e.choose(); err != nil {
+			return err
+		}
+		return e.send()
+	}
+	found, err := v.byName(c.r.Context(), ident{c.table, c.s.localUUID(record)})
+	if err != nil {
+		return err
+	}
+	if found == nil || found.resource.Deleted {
+		return notFound("there is no %s %q", c.table, clip(record))
+	}
+	e.chosen = []uint64{found.id}
+	return e.send()
+}
+
+// view returns what is synced or, with pushed, everything.
+func (s *Server) view(ctx context.Context, pushed bool) (view, error) {
+	snapshot, err := s.opts.Store.Snapshot(ctx, pushed)
+	if err != nil {
+		return view{}, fmt.Errorf("read the store: %w", err)
+	}
+	return view{snapshot}, nil
+}
+
+// byName returns the record of a uuid or of a number, or nil.
+func (v view) byName(ctx context.Context, id ident) (*stored, error) {
+	found, err := v.find(ctx, id)
+	if found != nil || err != nil {
+		return found, err
+	}
+	number, err := strconv.ParseUint(id.uuid, 10, 64)
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // not a number, so there is none
+	}
+	e, err := v.entry(ctx, id.table, number)
+	if errors.Is(err, gapless.ErrNotFound) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v.load(ctx, id.table, &e)
+}
+
+// export is a document that is being written.
+type export struct {
+	c *exchange
+	*question
+	view view
+	// chosen are the numbers of the records, in order.
+	chosen []uint64
+	out    *s3.Encoder
+	// sent and wanted are what is in the document and what is to follow
+	// because of references.
+	sent   map[ident]bool
+	wanted map[ident]bool
+	// results counts the records of the table in the document; latest is the
+	// time of the latest of them, in seconds.
+	results int
+	latest  int64
+}
+
+// choose finds the records that are asked for.
+func (e *export) choose() error {
+	if e.limit == 0 {
+		return nil
+	}
+	var keys [][]string
+	skip := e.start
+	own := e.filters[ownTable]
+	loads := len(own) > 0 && !onlyIDs(own) || len(e.order) > 0
+	err := e.view.Records(e.c.r.Context(), collectionIndex, indexPrefix(e.table), e.after(own), func(record gapless.Record) error {
+		id, err := idOfKey(record.Key)
+		if err != nil {
+			return fmt.Errorf("read the index of %s: %w", e.table, err)
+		}
+		entry := readEntry(record.Data)
+		if entry.deleted && !e.deleted || !e.since.has(&entry) {
+			return nil
+		}
+		r := &s3.Resource{}
+		if loads {
+			found, err := e.view.load(e.c.r.Context(), e.table, &entry)
+			if err != nil {
+				return err
+			}
+			r = &found.resource
+		}
+		if !passes(own, id, r) {
+			return nil
+		}
+		if len(e.order) > 0 {
+			keys = append(keys, e.sortKey(id, r))
+		} else if skip > 0 {
+			skip--
+			return nil
+		}
+		e.chosen = append(e.chosen, id)
+		if len(e.order) == 0 && len(e.chosen) >= e.limit {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	if len(e.order) > 0 {
+		e.sort(keys)
+	}
+	return nil
+}
+
+func onlyIDs(filters []filter) bool {
+	return !slices.ContainsFunc(filters, func(f filter) bool { return f.selector != selector{field: "id"} })
+}
+
+// after returns the key behind which the index has to be read: pages by number
+// are not read from their beginning.
+func (e *export) after(filters []filter) string {
+	var after string
+	for _, f := range filters {
+		if f.op == "gt" && len(f.values) == 1 && f.selector == (selector{field: "id"}) {
+			id, _ := strconv.ParseUint(f.values[0], 10, 64) // readFilter has seen to that
+			after = max(after, indexKey(e.table, id))
+		}
+	}
+	return after
+}
+
+func (e *export) sortKey(id uint64, r *s3.Resource) []string {
+	key := make([]string, len(e.order))
+	for i := range e.order {
+		if values := e.order[i].selector.values(nil, id, r); len(values) > 0 {
+			key[i] = values[0]
+		}
+	}
+	return key
+}
+
+// sort puts what was chosen in order and takes the slice that is asked for.
+func (e *export) sort(keys [][]string) {
+	index := make([]int, len(e.chosen))
+	for i := range index {
+		index[i] = i
+	}
+	slices.SortStableFunc(index, func(a, b int) int {
+		for i := range e.order {
+			n := order(keys[a][i], keys[b][i])
+			if e.order[i].down {
+				n = -n
+			}
+			if n != 0 {
+				return n
+			}
+		}
+		return 0
+	})
+	index = index[min(e.start, len(index)):]
+	index = index[:min(e.limit, len(index))]
+	chosen := make([]uint64, len(index))
+	for i, at := range index {
+		chosen[i] = e.chosen[at]
+	}
+	e.chosen = chosen
+}
+
+// send writes the document.
+func (e *export) send() error {
+	e.sent, e.wanted = map[ident]bool{}, map[ident]bool{}
+	root := s3.NewDocument(len(e.chosen))
+	if e.start > 0 {
+		root.Set("start", strconv.Itoa(e.start))
+	}
+	if e.c.query.Has("limit") {
+		root.Set("limit", strconv.Itoa(e.limit))
+	}
+	root.Set("domain", e.c.s.opts.Domain)
+	root.Set("url", e.address())
+	contentType := "text/xml"
+	if e.c.format == s3.S3JSON {
+		contentType = "application/json"
+	}
+	e.c.w.Header().Set("Content-Type", contentType)
+	e.out = s3.NewEncoder(started{e.c}, e.c.format, root, s3.EncodeOptions{})
+	for _, id := range e.chosen {
+		entry, err := e.view.entry(e.c.r.Context(), e.table, id)
+		if err != nil {
+			return err
+		}
+		found, err := e.view.load(e.c.r.Context(), e.table, &entry)
+		if err != nil {
+			return err
+		}
+		if err := e.write(found, 0); err != nil {
+			return err
+		}
+	}
+	if err := e.follow(); err != nil {
+		return err
+	}
+	return e.out.Close()
+}
+
+// started notes that the answer is on its way.
+type started struct{ c *exchange }
+
+func (s started) Write(p []byte) (int, error) {
+	s.c.begun = true
+	return s.c.w.Write(p)
+}
+
+// address returns where the server is found, as the client has it.
+func (e *export) address() string {
+	scheme := "http://"
+	if e.c.r.TLS != nil {
+		scheme = "https://"
+	}
+	return scheme + e.c.r.Host + e.c.s.opts.Base
+}
+
+// write writes a record. Depth is how many references led to it; only those of
+// the first have components.
+func (e *export) write(found *stored, depth int) error {
+	r := found.resource
+	e.sent[ident{r.Name, r.UUID}] = true
+	if r.Name == e.table {
+		e.results++
+		e.latest = max(e.latest, r.ModifiedOn.Unix())
+	}
+	if depth == 0 && e.depth > 0 && !r.Deleted {
+		e.want(&r, e.wanted)
+	}
+	out := e.c.s.outgoing(&r, e.question, depth > 0)
+	if !r.Deleted {
+		e.locate(&out, found.id)
+	}
+	return e.out.Encode(&out)
+}
+
+// locate says where a record is found.
+func (e *export) locate(out *s3.Resource, id uint64) {
+	number := strconv.FormatUint(id, 10)
+	if e.ids {
+		out.ID = number
+	}
+	if prefix, name, _ := strings.Cut(out.Name, "_"); e.urls {
+		out.URL = e.address() + "/" + prefix + "/" + name + "/" + number
+	}
+}
+
+// want notes what a record refers to, and its components do.
+func (e *export) want(r *s3.Resource, list map[ident]bool) {
+	for i := range r.References {
+		f := &r.References[i]
+		if !e.references.has(f.Field) || f.Resource == "" || !isTableName(f.Resource) || !readable(f.Resource) {
+			continue
+		}
+		if f.UUID != "" {
+			list[ident{f.Resource, f.UUID}] = true
+		}
+		for _, uuid := range f.UUIDs {
+			list[ident{f.Resource, uuid}] = true
+		}
+	}
+	for i := range r.Components {
+		if c := &r.Components[i]; !c.Deleted && e.components.has(componentName(c)) {
+			e.want(c, list)
+		}
+	}
+}
+
+// follow writes what is referenced and not in the document yet, and what that
+// refers to, tables one after the other.
+func (e *export) follow() error {
+	all, level := map[ident]uint64{}, e.wanted
+	for depth := 1; depth <= e.depth && len(level) > 0; depth++ {
+		next := map[ident]bool{}
+		for id := range level {
+			if _, known := all[id]; known || e.sent[id] {
+				continue
+			}
+			found, err := e.view.find(e.c.r.Context(), id)
+			if err != nil {
+				return err
+			}
+			if found == nil || found.resource.Deleted || !passes(e.filters[id.table], found.id, &found.resource) {
+				continue
+			}
+			all[id] = found.id
+			bare := found.resource
+			bare.Components = nil
+			e.want(&bare, next)
+		}
+		level = next
+	}
+	order := slices.SortedFunc(maps.Keys(all), func(a, b ident) int {
+		if own := a.table == e.table; own != (b.table == e.table) {
+			if own {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(all[a], all[b]))
+	})
+	for _, id := range order {
+		found, err := e.view.find(e.c.r.Context(), id)
+		if err != nil {
+			return err
+		}
+		if err := e.write(found, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outgoing returns a record as it is exported.
+func (s *Server) outgoing(r *s3.Resource, q *question, bare bool) s3.Resource {
+	out := *r
+	out.UUID = s3.QualifyUUID(r.UUID, s.opts.Domain)
+	if r.Deleted {
+		by := r.ReplacedBy
+		if by != "" {
+			by = s3.QualifyUUID(by, s.opts.Domain)
+		}
+		return s3.Resource{Name: r.Name, UUID: out.UUID, ModifiedOn: r.ModifiedOn, Deleted: true, ReplacedBy: by}
+	}
+	mci := defaultMCI
+	if r.MCI != nil {
+		mci = *r.MCI
+	}
+	out.MCI = new(mci + 1)
+	if q.fields.some {
+		out.Fields = slices.DeleteFunc(slices.Clone(r.Fields), func(f s3.Field) bool { return !q.fields.has(f.Name) })
+	}
+	out.References = make([]s3.Reference, 0, len(r.References))
+	for _, f := range r.References {
+		if q.references.has(f.Field) {
+			out.References = append(out.References, s.outgoingReference(f))
+		}
+	}
+	out.Components = nil
+	if bare {
+		return out
+	}
+	for i := range r.Components {
+		c := &r.Components[i]
+		if q.components.has(componentName(c)) && (!c.Deleted || q.deleted) && passes(q.filters[c.Name], 0, c) {
+			component := s.outgoing(c, &question{deleted: q.deleted}, false)
+			component.Alias = c.Alias
+			out.Components = append(out.Components, component)
+		}
+	}
+	return out
+}
+
+func (s *Server) outgoingReference(f s3.Reference) s3.Reference {
+	if f.UUID != "" {
+		f.UUID = s3.QualifyUUID(f.UUID, s.opts.Domain)
+	}
+	if f.UUIDs != nil {
+		f.UUIDs = slices.Clone(f.UUIDs)
+		for i, uuid := range f.UUIDs {
+			f.UUIDs[i] = s3.QualifyUUID(uuid, s.opts.Domain)
+		}
+	}
+	return f
+}
+
+func (s *Server) localUUID(uuid string) string { return s3.LocalUUID(uuid, s.opts.Domain) }
+
+// componentName is what a parameter calls a component.
+func componentName(c *s3.Resource) string {
+	if c.Alias != "" {
+		return c.Alias
+	}
+	_, short, _ := strings.Cut(c.Name, "_")
+	return short
+}
+
+var _ http.Handler = (*Server)(nil)

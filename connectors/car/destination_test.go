@@ -186,6 +186,9 @@ func TestRowsAsSent(t *testing.T) {
 		{"edge", "asset_account", "1|2", `{}`, `{"report":"1.5","source":"s","_from_external_id":"1","_to_external_id":"2","active":true,"timestamp":1.5}`},
 		{"edge with its fields", "asset_ipaddress", "1|2", `{"_from":"asset/1","_to":"0/2","active":false,"timestamp":3,"x":[1]}`,
 			`{"report":"1.5","source":"s","_from":"asset/1","_to":"0/2","active":false,"timestamp":3,"x":[1]}`},
+		{"id as a number in another spelling", "asset", "1e3", `{"external_id":1e3}`, `{"external_id":"1e3"}`},
+		{"edge with both spellings of its ends", "asset_account", "1|2.0", `{"_from":"1","_from_external_id":null,"_to":"","_to_external_id":2.0}`,
+			`{"report":"1.5","source":"s","active":true,"timestamp":1.5,"_from":"1","_to_external_id":2.0}`},
 		{"edge of elsewhere", "asset_ipaddress", "1|2", `{"source":"t","report":"9","x":1}`,
 			`{"report":"1.5","source":"s","_from_external_id":"1","_to":"ipaddress/2","active":true,"timestamp":1.5,"x":1}`},
 	}

@@ -120,7 +120,7 @@ func appendVertex(dst []byte, c *collection, id, data string) ([]byte, error) {
 		return true
 	})
 	given := own.Exists() && own.Type != gjson.Null
-	if given && own.String() != id {
+	if given && !isID(own, id) {
 		return dst, fmt.Errorf("%s is %s, which is not the record's key", c.id, clip(own.String()))
 	}
 	if given && own.Type == gjson.String && !other {
@@ -133,6 +133,9 @@ func appendVertex(dst []byte, c *collection, id, data string) ([]byte, error) {
 	}
 	return append(appendFields(dst, data, c.id, c.other), '}'), nil
 }
+
+// isID reports whether a value is an id, or a number that is written like it.
+func isID(value gjson.Result, id string) bool { return value.String() == id || value.Raw == id }
 
 // appendRest appends the fields of an object, and its end, behind others.
 func appendRest(dst []byte, data string) []byte {
@@ -158,24 +161,33 @@ func appendFields(dst []byte, data string, without ...string) []byte {
 // edgeFields are the fields of an edge that matter here.
 type edgeFields struct {
 	from, to        gjson.Result
-	foreign         bool // it names a source or a report
+	without         []string // not to be sent
 	active, stamped bool
 }
 
 func (f *edgeFields) see(name, value gjson.Result) bool {
 	switch name.Str {
 	case "_from", "_from_external_id":
-		f.from = value
+		f.end(&f.from, name.Str, value)
 	case "_to", "_to_external_id":
-		f.to = value
-	case wire.SourceField, wire.ReportField:
-		f.foreign = true
+		f.end(&f.to, name.Str, value)
+	case wire.SourceField, wire.ReportField: // of this import instead
+		f.without = append(f.without, name.Str)
 	case "active":
 		f.active = true
 	case "timestamp":
 		f.stamped = true
 	}
 	return true
+}
+
+// end notes an end, unless it is given in the other spelling.
+func (f *edgeFields) end(end *gjson.Result, name string, value gjson.Result) {
+	if value.String() == "" {
+		f.without = append(f.without, name)
+		return
+	}
+	*end = value
 }
 
 func (e *envelope) appendEdge(dst []byte, c *collection, id, data string) ([]byte, error) {
@@ -189,7 +201,7 @@ func (e *envelope) appendEdge(dst []byte, c *collection, id, data string) ([]byt
 		given          gjson.Result
 		collection, id string
 	}{{f.from, c.from, from}, {f.to, c.to, to}} {
-		if end.given.Exists() && wire.EndID(end.collection, end.given.String()) != end.id {
+		if end.given.Exists() && wire.EndID(end.collection, end.given.String()) != end.id && end.given.Raw != end.id {
 			return dst, fmt.Errorf("an end is %s, which is not that of the record's key", clip(end.given.String()))
 		}
 	}
@@ -206,8 +218,8 @@ func (e *envelope) appendEdge(dst []byte, c *collection, id, data string) ([]byt
 	if !f.stamped {
 		dst = append(dst, e.stamp...)
 	}
-	if f.foreign {
-		return append(appendFields(dst, data, wire.SourceField, wire.ReportField), '}'), nil
+	if len(f.without) > 0 {
+		return append(appendFields(dst, data, f.without...), '}'), nil
 	}
 	return appendRest(dst, data), nil
 }

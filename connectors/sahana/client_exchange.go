@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -94,8 +95,12 @@ func refuse(c *call, a *answer) error {
 	return e.classify()
 }
 
-// errSilent ends an exchange in which nothing moves.
-var errSilent = errors.New("the Eden is silent")
+var (
+	// errSilent ends an exchange in which nothing moves.
+	errSilent = errors.New("the Eden is silent")
+	// errBroken is an answer that could not be received to its end.
+	errBroken = errors.New("the connection broke")
+)
 
 // lost is a connection that was not there or did not last.
 type lost struct {
@@ -127,7 +132,7 @@ func unreadable(ctx context.Context, c *call, err error) error {
 	if _, ok := errors.AsType[*gapless.Failure](err); ok {
 		return err
 	}
-	if ctx.Err() != nil || errors.Is(err, io.ErrUnexpectedEOF) {
+	if ctx.Err() != nil || errors.Is(err, errBroken) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return unreachable(ctx, c, err)
 	}
 	return gapless.Because(gapless.CauseUnreadable, fmt.Errorf("%s: the answer cannot be read: %w", c.what, err))
@@ -184,7 +189,7 @@ func backoff(attempt int) time.Duration {
 func (c *client) begin(ctx context.Context, call *call) (_ *answer, wait time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{limit: c.opts.Timeout, cancel: cancel}
-	w.timer = time.AfterFunc(w.limit, func() { cancel(errSilent) })
+	w.timer = time.AfterFunc(w.limit, w.bark)
 	request, err := c.request(ctx, call)
 	if err != nil {
 		w.end()
@@ -242,6 +247,12 @@ type watchdog struct {
 	limit  time.Duration
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
+	barked atomic.Bool
+}
+
+func (w *watchdog) bark() {
+	w.barked.Store(true)
+	w.cancel(errSilent)
 }
 
 func (w *watchdog) end() {
@@ -258,7 +269,13 @@ func (w *watched) Read(p []byte) (int, error) {
 	w.timer.Reset(w.limit)
 	n, err := w.body.Read(p)
 	w.timer.Stop()
-	return n, err
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		return n, err
+	case w.barked.Load():
+		err = errSilent
+	}
+	return n, fmt.Errorf("%w: %w", errBroken, err)
 }
 
 func (w *watched) Close() error {

@@ -68,7 +68,7 @@ func decode(a *answer, table string, most int64, take func(exported) error) (dom
 		if err != nil && !isRejection(err) {
 			return "", err
 		}
-		if r.Name != table {
+		if r.Name != table && (err == nil || r.Name != "") {
 			continue
 		}
 		count++
@@ -156,45 +156,42 @@ func (c *client) pages(ctx context.Context, table string, after int64, limit int
 	}
 }
 
-// maxList is about how long the list of uuids of one request may be.
+// maxList is about how long the list of uuids in one address may be.
 const maxList = 5000
 
-// lists cuts keys into lists of uuids that fit into an address. An Eden puts
-// its name before uuids of its own when it exports them; they are asked for
-// both ways.
-func lists(keys []string, fn func(part []string, list string) error) error {
+// lists cuts keys into lists of uuids that fit into an address, as the filter
+// that asks for them. An Eden puts its name before uuids of its own when it
+// exports them; they are asked for both ways.
+func lists(keys []string, fn func(part []string, filter query) error) error {
 	var b strings.Builder
-	from, size := 0, 0
+	from := 0
 	for i, key := range keys {
-		if size > maxList {
-			if err := fn(keys[from:i], b.String()); err != nil {
-				return err
-			}
-			b.Reset()
-			from, size = i, 0
-		}
-		size += 2 * len(escape(key))
-		appendQuoted(&b, key)
+		appendValue(&b, key)
 		if _, bare, ok := strings.Cut(key, "/"); ok && !strings.HasPrefix(key, "urn:") {
-			appendQuoted(&b, bare)
+			appendValue(&b, bare)
 		}
+		if b.Len() < maxList && i < len(keys)-1 {
+			continue
+		}
+		if err := fn(keys[from:i+1], query{"~.uuid__belongs=" + b.String()}); err != nil {
+			return err
+		}
+		b.Reset()
+		from = i + 1
 	}
-	if from == len(keys) {
-		return nil
-	}
-	return fn(keys[from:], b.String())
+	return nil
 }
 
-// appendQuoted appends an element of a list of values, in quotes if it needs
-// them.
-func appendQuoted(b *strings.Builder, value string) {
+// appendValue appends an element of an escaped list of values, in quotes if it
+// needs them.
+func appendValue(b *strings.Builder, value string) {
 	if b.Len() > 0 {
-		b.WriteByte(',')
+		b.WriteString(escape(","))
 	}
 	if strings.ContainsAny(value, `,"\`) || value == "None" || value == "NONE" {
 		value = `"` + strings.ReplaceAll(value, `"`, `\"`) + `"`
 	}
-	b.WriteString(value)
+	b.WriteString(escape(value))
 }
 
 // clock carries out a call that asks for little, checks the answer, and returns
@@ -266,8 +263,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	switch {
 	case b.left < 0:
 		return 0, fmt.Errorf("the file has more than %s", gapless.ByteSize(maxFile))
-	case err != nil && !errors.Is(err, io.EOF):
-		return n, gapless.Because(gapless.CauseUnreachable, fmt.Errorf("read a file: %w", err))
+	case errors.Is(err, errBroken):
+		err = gapless.Because(gapless.CauseUnreachable, fmt.Errorf("read a file: %w", err))
 	}
 	return n, err
 }

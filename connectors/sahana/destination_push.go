@@ -83,7 +83,7 @@ func outgoing(table string, b *gapless.Batch, row int) (item, error) {
 		it.Resource = resource
 	case gapless.OpDelete:
 		known, err := s3.FromRecord(table, record)
-		it.Resource = s3.Resource{Name: table, UUID: record.Key, Deleted: true}
+		it.Resource = s3.Resource{Name: table, UUID: record.Key, Deleted: true, ModifiedOn: record.Modified}
 		if err == nil { // the data of a delete may be anything
 			it.ModifiedOn, it.MCI, it.ReplacedBy = known.ModifiedOn, known.MCI, known.ReplacedBy
 		}

@@ -39,9 +39,8 @@ func (p *shipment) verifyItems(ctx context.Context, items []item) error {
 		byKey[uuid] = &items[i]
 		keys = append(keys, uuid)
 	}
-	return lists(keys, func(part []string, list string) error {
-		q := append(query{}.add("~.uuid__belongs", list), "include_deleted=True")
-		e, err := p.client.page(ctx, p.table, plainly(q))
+	return lists(keys, func(part []string, filter query) error {
+		e, err := p.client.page(ctx, p.table, plainly(append(filter, "include_deleted=True")))
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -401,6 +400,3 @@ func hangUp(w http.ResponseWriter) {
 func says(status int, body string) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) { respond(w, status, "text/html", body) }
 }
-
-// keys returns the keys of a map, sorted.
-func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -86,8 +86,8 @@ func fill(e *eden) {
 	e.pass(time.Hour)
 }
 
-// change changes, creates, deletes and merges.
-func change1(e *eden) {
+// alter changes, creates, deletes and merges.
+func alter(e *eden) {
 	e.put(organisations, "urn:x:1", "new")
 	e.put(organisations, "urn:x:new", "new")
 	e.remove(organisations, "urn:x:3", "")
@@ -166,7 +166,7 @@ func readKilledAt(t *testing.T, via string, full bool, at int) bool {
 	r.source, r.destination = newSource(e, via, func(o *clientOptions) { o.Retries = -1 }), held
 	must(t, r.run(t.Context(), engine.RunOptions{}))
 	compare(t, wanted(e), copied(held), "the first run")
-	change1(e)
+	alter(e)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	base := len(e.requests(0))

@@ -66,7 +66,7 @@ func (s *source) Describe(ctx context.Context) (gapless.Description, error) {
 
 // now returns the time at the Eden.
 func (s *source) now(ctx context.Context, table string) (time.Time, error) {
-	path := s.document(table, "9999-12-31T23:59:59")
+	path := s.document(table, "9000-01-01T00:00:00")
 	if s.via == viaREST {
 		p, err := tablePath(table)
 		if err != nil {
@@ -192,8 +192,7 @@ func (s *source) ReadKeys(ctx context.Context, p gapless.Partition, out *gapless
 
 // Fetch implements [gapless.Fetcher], by lists of uuids.
 func (s *source) Fetch(ctx context.Context, p gapless.Partition, keys []string, out *gapless.Output) error {
-	return lists(keys, func(part []string, list string) error {
-		filter := query{}.add("~.uuid__belongs", list)
+	return lists(keys, func(part []string, filter query) error {
 		e, err := s.client.page(ctx, p.Collection, plainly(append(filter, s.filters[p.Collection]...)))
 		if err != nil {
 			return err

@@ -80,7 +80,7 @@ func watch(pid int, ended <-chan struct{}) (peak int) {
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%.1f s of CPU, %.1f s in all, %d MiB resident", u.cpu.Seconds(), u.wall.Seconds(), u.resident)
+	return fmt.Sprintf("%v of CPU, %v in all, %d MiB resident", u.cpu.Round(time.Millisecond), u.wall.Round(time.Millisecond), u.resident)
 }
 
 // sink is a CAR service that takes everything and keeps nothing.

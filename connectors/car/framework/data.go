@@ -69,10 +69,10 @@ func (h *DataHandler) AddCollection(name string, row any, keyField string) error
 	return h.encoded(name, row, func(data []byte) error {
 		id := idOf(gjson.GetBytes(data, gjson.Escape(keyField)))
 		if id == "" {
-			return h.reject(name, "", data, fmt.Errorf("the row has no %s", keyField))
+			return h.reject(laneVertices, name, "", data, fmt.Errorf("the row has no %s", keyField))
 		}
 		if err := h.rules.check(name, data); err != nil {
-			return h.reject(name, id, data, err)
+			return h.reject(laneVertices, name, id, data, err)
 		}
 		return h.add(laneVertices, name, id, data)
 	})
@@ -89,7 +89,7 @@ func (h *DataHandler) AddEdge(name string, row any) error {
 	return h.encoded(name, row, func(data []byte) error {
 		edge, err := e.edgeOf(data)
 		if err != nil {
-			return h.reject(name, "", data, err)
+			return h.reject(laneEdges, name, "", data, err)
 		}
 		return h.add(laneEdges, name, edge.key(), data)
 	})
@@ -103,7 +103,7 @@ func (h *DataHandler) DeleteVertices(collection string, ids ...string) error {
 	if !wire.IsName(collection) {
 		return h.fail(gapless.Unrecoverable(fmt.Errorf("%.80q cannot be the name of a collection", collection)))
 	}
-	return h.remove(collection, ids)
+	return h.remove(laneVertices, collection, ids)
 }
 
 // DisableEdges says that edges are gone although both of their ends may stay.
@@ -117,7 +117,7 @@ func (h *DataHandler) DisableEdges(collection string, edges ...Edge) error {
 	for i, edge := range edges {
 		keys[i] = e.edge(edge.From, edge.To).key()
 	}
-	return h.remove(collection, keys)
+	return h.remove(laneEdges, collection, keys)
 }
 
 // DisableVanished disables the edges that the service has of the given owners
@@ -212,7 +212,7 @@ func (h *DataHandler) add(l lane, collection, key string, data []byte) error {
 	if h.failed != nil {
 		return h.failed
 	}
-	c := h.count(collection)
+	c := h.count(l, collection)
 	switch h.rows.add(hash, content) {
 	case seenSame:
 		c.Duplicates++
@@ -224,7 +224,6 @@ func (h *DataHandler) add(l lane, collection, key string, data []byte) error {
 		return nil
 	}
 	c.Rows++
-	c.Edges = l == laneEdges
 	return h.write(l, frame{kind: frameUpsert, key: car.ModelKey(collection, key), data: data})
 }
 
@@ -242,13 +241,13 @@ const maxWarnings = 20
 
 // reject writes down a row that is not sent, with its reason. Without a key
 // nobody knows what it is.
-func (h *DataHandler) reject(collection, key string, data []byte, reason error) error {
+func (h *DataHandler) reject(l lane, collection, key string, data []byte, reason error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failed != nil {
 		return h.failed
 	}
-	c := h.count(collection)
+	c := h.count(l, collection)
 	if c.Invalid++; c.Invalid <= maxWarnings {
 		h.log.Warn("A row is not sent: "+reason.Error(), "collection", collection, "key", key)
 	}
@@ -261,7 +260,7 @@ func (h *DataHandler) reject(collection, key string, data []byte, reason error) 
 		h.failed = fmt.Errorf("encode a rejected row: %w", err)
 		return h.failed
 	}
-	return h.write(laneVertices, frame{kind: frameReject, key: name, data: text})
+	return h.write(l, frame{kind: frameReject, key: name, data: text})
 }
 
 // rejection is the data of a frame that holds a rejected row.
@@ -270,7 +269,8 @@ type rejection struct {
 	Row    []byte `json:"row"`
 }
 
-func (h *DataHandler) remove(collection string, keys []string) error {
+// remove writes deletes of what stands in a lane.
+func (h *DataHandler) remove(of lane, collection string, keys []string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failed != nil {
@@ -285,7 +285,7 @@ func (h *DataHandler) remove(collection string, keys []string) error {
 			h.failed = gapless.Unrecoverable(fmt.Errorf("delete from %s: one of the ids is empty", collection))
 			return h.failed
 		}
-		h.count(collection).Deleted++
+		h.count(of, collection).Deleted++
 		if err := h.write(laneRest, frame{kind: frameDelete, key: car.ModelKey(collection, key)}); err != nil {
 			return err
 		}
@@ -293,11 +293,12 @@ func (h *DataHandler) remove(collection string, keys []string) error {
 	return nil
 }
 
-// count returns the counts of a collection. The lock is held.
-func (h *DataHandler) count(collection string) *counts {
+// count returns the counts of a collection whose rows stand in a lane. The lock
+// is held.
+func (h *DataHandler) count(l lane, collection string) *counts {
 	c, ok := h.counts[collection]
 	if !ok {
-		c = &counts{}
+		c = &counts{Edges: l == laneEdges}
 		h.counts[collection] = c
 	}
 	return c

@@ -6,13 +6,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -220,33 +220,39 @@ func describeMode(mode string) string {
 
 // report logs how many rows of each collection there were.
 func (r *importRun) report(totals map[string]*counts) {
-	vertices, edges, deleted := map[string]int{}, map[string]int{}, map[string]int{}
-	for name, c := range totals {
-		if c.Rows > 0 {
-			if c.Edges {
-				edges[name] = c.Rows
-			} else {
-				vertices[name] = c.Rows
-			}
-		}
-		if c.Deleted > 0 {
-			deleted[name] = c.Deleted
+	var vertices, edges, gone, disabled tally
+	for _, name := range slices.Sorted(maps.Keys(totals)) {
+		c := totals[name]
+		if c.Edges {
+			edges.add(name, c.Rows)
+			disabled.add(name, c.Deleted)
+		} else {
+			vertices.add(name, c.Rows)
+			gone.add(name, c.Deleted)
 		}
 		if c.Duplicates+c.Conflicts+c.Invalid > 0 {
 			r.log.Warn("Not every row was sent.", "collection", name, "duplicates", c.Duplicates, "conflicts", c.Conflicts, "invalid", c.Invalid)
 		}
 	}
-	r.log.Info("Creating vertices: done " + inOrder(vertices))
-	r.log.Info("Creating edges: done " + inOrder(edges))
-	if r.connector.Incremental != nil && len(deleted) > 0 {
-		r.log.Info("Deleting vertices: done " + inOrder(deleted))
+	r.log.Info("Creating vertices: done {" + string(vertices) + "}")
+	r.log.Info("Creating edges: done {" + string(edges) + "}")
+	if len(gone) > 0 {
+		r.log.Info("Deleting vertices: done {" + string(gone) + "}")
+	}
+	if len(disabled) > 0 {
+		r.log.Info("Disabling edges: done {" + string(disabled) + "}")
 	}
 }
 
-func inOrder(numbers map[string]int) string {
-	text, err := json.Marshal(numbers)
-	if err != nil {
-		return strings.TrimSpace(fmt.Sprint(numbers))
+// tally is a list of numbers by collection, for people.
+type tally string
+
+func (t *tally) add(name string, n int) {
+	if n == 0 {
+		return
 	}
-	return string(text)
+	if *t != "" {
+		*t += ", "
+	}
+	*t += tally(fmt.Sprintf("%s: %d", name, n))
 }

@@ -1,13 +1,17 @@
 package server_test
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -234,5 +238,42 @@ func TestRefusedQuestions(t *testing.T) {
 		if status != 401 || !strings.Contains(text, want) {
 			t.Errorf("%d %s has no %s", status, text, want)
 		}
+	}
+}
+
+// TestLargeBodiesAreAnswered: a client that sends all of a body that is too
+// large, and slowly, before it reads still hears why.
+func TestLargeBodiesAreAnswered(t *testing.T) {
+	t.Parallel()
+	f := serve(t, openHub(t, t.TempDir()), server.Options{BodyBytes: 1000})
+	const size = 16 << 20 // more than the system keeps for either side
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", f.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	head := fmt.Sprintf("POST /api/car/v2/imports HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+	if _, err := conn.Write(append([]byte(head), make([]byte, size-1)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil { // a server that hangs up has done so by then
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("answered before the body was there: %v", err)
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte{0}); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = reply.Body.Close()
+	if reply.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("%s", reply.Status)
 	}
 }

@@ -14,8 +14,8 @@ import (
 func (s *Server) deleteVertices(c *exchange) error {
 	ctx := c.r.Context()
 	collection := c.path[2]
-	if !wire.IsName(collection) {
-		return malformed("%q cannot be the name of a collection", clip(collection))
+	if !wire.IsName(collection) || collection == wire.SourceField {
+		return malformed("%q cannot be the name of a collection of vertices", clip(collection))
 	}
 	list, set, err := c.list("external_ids", "keys")
 	if err != nil {
@@ -107,24 +107,24 @@ func (s *Server) edgesOf(ctx context.Context, src *source, n Snapshot, collectio
 	schema := s.schemas.current()
 	_, edges := schema.rows(present)
 	for _, edge := range edges {
-		fromCollection, toCollection, _ := schema.ends(edge)
+		leaves, leads := schema.joins(edge, collection)
 		each := func(r gapless.Record) error {
 			count++
 			return fn(edge, r)
 		}
-		if fromCollection == collection {
+		if leaves {
 			for id := range ids {
 				if err := n.Records(ctx, edge, wire.EdgesFrom(id), "", each); err != nil {
 					return count, err
 				}
 			}
 		}
-		if toCollection != collection {
+		if !leads {
 			continue
 		}
 		err := n.Records(ctx, edge, "", "", func(r gapless.Record) error {
 			from, to, ok := wire.SplitEdgeKey(r.Key)
-			if !ok || !ids[to] || fromCollection == collection && ids[from] {
+			if !ok || !ids[to] || leaves && ids[from] {
 				return nil
 			}
 			return each(r)

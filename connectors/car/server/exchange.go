@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,8 +24,9 @@ const drainBytes = 64 << 20
 type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
-	path    []string // segments behind the version, decoded
-	trusted bool     // the client's credentials are right
+	rest    io.Reader // the body without its bound
+	path    []string  // segments behind the version, decoded
+	trusted bool      // the client's credentials are right
 }
 
 // readPath splits the path before it is decoded, so that %2F separates
@@ -78,23 +80,41 @@ func (c *exchange) required(name string) (string, error) {
 // list returns the parts of list parameters: they are separated by commas in
 // the raw query and decoded one by one, so that %2C is part of an id. Empty
 // parts are left out. A plus is a plus: the original framework writes ids as
-// they are.
+// they are, ampersands too.
 func (c *exchange) list(names ...string) (parts []string, set bool, err error) {
-	for _, name := range names {
-		for _, raw := range rawValues(c.r.URL.RawQuery, name) {
-			set = true
-			for part := range strings.SplitSeq(raw, ",") {
-				text, err := url.PathUnescape(part)
-				if err != nil || !utf8.ValidString(text) {
-					return nil, true, malformed("%q in parameter %s is not percent-encoded UTF-8", clip(part), name)
-				}
-				if text != "" {
-					parts = append(parts, text)
-				}
+	for _, raw := range rawLists(c.r.URL.RawQuery, names) {
+		set = true
+		for part := range strings.SplitSeq(raw, ",") {
+			text, err := url.PathUnescape(part)
+			if err != nil || !utf8.ValidString(text) {
+				return nil, true, malformed("%q in %s is not percent-encoded UTF-8", clip(part), strings.Join(names, " or "))
+			}
+			if text != "" {
+				parts = append(parts, text)
 			}
 		}
 	}
 	return parts, set, nil
+}
+
+// rawLists is rawValues of several parameters, for a query that has no others:
+// an ampersand with anything else behind it belongs to the value before it.
+func rawLists(query string, names []string) (values []string) {
+	from, at := -1, 0
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if text, err := url.QueryUnescape(name); err == nil && slices.Contains(names, text) {
+			if from >= 0 {
+				values = append(values, query[from:at-1])
+			}
+			from = min(at+len(name)+1, at+len(pair))
+		}
+		at += len(pair) + 1
+	}
+	if from >= 0 {
+		values = append(values, query[from:])
+	}
+	return values
 }
 
 // rawValues returns the values of a parameter as the query has them.
@@ -226,7 +246,7 @@ func (c *exchange) fail(p *problem) (trace string) {
 		h.Set("Retry-After", "5")
 	}
 	if c.trusted {
-		_, _ = io.CopyN(io.Discard, c.r.Body, drainBytes) // what is left of it is of no use
+		_, _ = io.CopyN(io.Discard, c.rest, drainBytes) // what is left of it is of no use
 	}
 	body := p.body(trace)
 	c.blame(body, p)

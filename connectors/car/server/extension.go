@@ -120,7 +120,7 @@ func (d *declaration) check() error {
 		}
 	}
 	for _, e := range d.Edges {
-		if !wire.IsName(e.End1) || !wire.IsName(e.End2) || !wire.IsName(e.name()) {
+		if !wire.IsName(e.End1) || !wire.IsName(e.End2) || !wire.IsName(e.name()) || isReserved(e.name()) {
 			return malformed("%q and %q cannot be the ends of an edge", clip(e.End1), clip(e.End2))
 		}
 		if err := checkProperties(e.name(), e.Properties); err != nil {
@@ -238,13 +238,17 @@ func (s *Server) storeExtension(ctx context.Context, key string, e *extension) e
 		w.upsert(extensionCollection, key, encode(e))
 		all[key] = e
 	}
+	next := newSchema(all)
+	if err := next.conflict(); e != nil && err != nil {
+		return err
+	}
 	if _, err := s.facts.Commit(ctx, w.batches); err != nil {
 		return err
 	}
 	if err := s.syncFacts(ctx); err != nil {
 		return err
 	}
-	s.schemas.now.Store(newSchema(all))
+	s.schemas.now.Store(next)
 	return nil
 }
 

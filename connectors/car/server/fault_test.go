@@ -401,7 +401,7 @@ func TestRestart(t *testing.T) {
 	f.must(t, "POST", "/v3/carSchema", `{"key":"u","owner":"o","version":"1","schema":{"vertices":[{"name":"site"}],"edges":[{"end1":"site","end2":"asset"}]}}`)
 	f.fullImport(t, "s", assets(0, 100), `"site":[{"external_id":"1"}]`)
 	refused := f.fullImport(t, "s", assets(0, 10), `"site":[{"external_id":"1"}]`)
-	good, bad := f.post(t, "s", assets(0, 1)), f.post(t, "s", `"asset":[{}]`)
+	good, bad := f.post(t, "s", assets(0, 1)), f.post(t, "t", `"asset":[{}]`)
 	if err := errors.Join(s.Close(), h.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -420,4 +420,54 @@ func TestRestart(t *testing.T) {
 	if j["status"] != "COMPLETE" || f.count(t, "s", "asset") != 10 {
 		t.Errorf("the approval: %v", j)
 	}
+}
+
+// TestJobsAreTriedAgain: a store that fails for a moment costs a job a pause,
+// and not a restart: clients ask for it until it has ended.
+func TestJobsAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	h := openHub(t, t.TempDir())
+	var failures atomic.Int64
+	store := &hooked{Store: service.CARStore(h), commit: func(source string) error {
+		if source == "s" && failures.Add(-1) >= 0 {
+			return gapless.Recoverable(errors.New("the disk is busy"))
+		}
+		return nil
+	}}
+	f := serve(t, h, server.Options{Store: store, Poll: 10 * time.Second})
+	f.fullImport(t, "s", assets(0, 10))
+	f.begin(t, "s")
+	f.take(t, "s", assets(0, 9))
+	failures.Store(1)
+	if j := f.end(t, "s"); j["status"] != "COMPLETE" || f.count(t, "s", "asset") != 9 {
+		t.Errorf("%v", j)
+	}
+}
+
+// TestOtherSites: a page of another site can make a browser send requests, with
+// the credentials of whoever looks at it.
+func TestOtherSites(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	for name, headers := range map[string]map[string]string{
+		"a new browser": {"Sec-Fetch-Site": "cross-site", "Origin": "https://other.example"},
+		"an old one":    {"Origin": "https://other.example"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url("imports"), strings.NewReader(envelopeOf("s", assets(0, 1))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for header, value := range headers {
+			r.Header.Set(header, value)
+		}
+		reply, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = reply.Body.Close()
+		if reply.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %s", name, reply.Status)
+		}
+	}
+	f.take(t, "s", assets(0, 1))
 }

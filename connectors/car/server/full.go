@@ -70,7 +70,7 @@ func (s *Server) beginEnd(ctx context.Context, src *source) (*job, error) {
 	case doc.state.Failed != "":
 		return s.finished(ctx, job{
 			Kind: jobRetire, Source: src.name, Generation: doc.state.Generation, Status: statusError, StatusCode: http.StatusUnprocessableEntity,
-			Error: fmt.Sprintf("import %s of this full import ended in an error: nothing was retired; import everything again", doc.state.Failed),
+			Error: failedMessage(doc.state.Failed),
 		})
 	}
 	return s.beginRetirement(ctx, src, job{Generation: doc.state.Generation})
@@ -132,6 +132,8 @@ func (s *Server) approve(c *exchange) error {
 	switch {
 	case refused == nil:
 		return notFound("nothing of source %s waits for an approval", src.name)
+	case doc.state.Failed != "":
+		return refuse(http.StatusConflict, codeConflict, "%s", failedMessage(doc.state.Failed))
 	case refused.Job != id.Str:
 		return refuse(http.StatusConflict, codeConflict, "%q is not what waits for an approval; that is %s: %s", clip(id.Str), refused.Job, describeShares(refused.Retiring))
 	}
@@ -202,6 +204,10 @@ func describeShares(shares map[string]share) string {
 		list = append(list, fmt.Sprintf("%d of %d %s", shares[name].Rows, shares[name].Of, name))
 	}
 	return strings.Join(list, ", ")
+}
+
+func failedMessage(id string) string {
+	return fmt.Sprintf("import %s of this full import ended in an error: nothing was retired; import everything again", id)
 }
 
 func refusedMessage(j *job) string {

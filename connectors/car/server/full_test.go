@@ -229,3 +229,31 @@ func TestRemoveSource(t *testing.T) {
 		t.Errorf("%v", d)
 	}
 }
+
+// TestApprovalAfterFailedImport: what was refused cannot be approved any more
+// when an import of the same full import has failed: it may be what was sent.
+func TestApprovalAfterFailedImport(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.fullImport(t, "s", assets(0, 100))
+	id, _ := f.fullImport(t, "s", assets(0, 50))["approve"].(string)
+	f.post(t, "s", strings.TrimSuffix(assets(50, 100), "]")+`,{"name":"no id"}]`)
+	status, text := f.do(t, "POST", "source/s/full-import-in-progress/approve", `{"approve":"`+id+`"}`)
+	if status != 409 || !strings.Contains(text, "import everything again") || f.count(t, "s", "asset") != 100 {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
+// TestSourceIsNoVertex: the document of a source cannot be deleted as a row of
+// it, which would forget its position and that a full import is open.
+func TestSourceIsNoVertex(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.begin(t, "s")
+	if status, text := f.do(t, "DELETE", "source/s/source?external_ids=s", ""); status != 400 {
+		t.Errorf("%d %s", status, text)
+	}
+	if d := f.must(t, "GET", "source/s", ""); d["gapless"].(map[string]any)["full_import"] != true {
+		t.Errorf("%v", d)
+	}
+}

@@ -162,8 +162,13 @@ func (src *source) takeTagged(ctx context.Context, w *writing, doc *document, r 
 		key, data := string(r.batch.Key(i)), r.batch.Data(i)
 		row := gjson.ParseBytes(data)
 		tags, known := sent[key]
-		if own, ok := texts(row.Get("tags")); ok {
-			tags, known = own, true
+		own := row.Get("tags")
+		if list, ok := texts(own); ok {
+			tags, known = list, true
+		} else if own.Exists() && own.Type != gjson.Null { // a property of the client's own
+			sent[key] = nil
+			w.upsert(r.collection, key, data)
+			continue
 		}
 		if !known {
 			record, err := src.corpus.Get(ctx, r.collection, key)
@@ -176,7 +181,10 @@ func (src *source) takeTagged(ctx context.Context, w *writing, doc *document, r 
 		remove, _ := texts(row.Get("untag"))
 		tags = retag(tags, add, remove)
 		sent[key] = tags
-		w.upsert(r.collection, key, withTags(row, tags))
+		if data = withTags(row, tags); len(data) > maxRowBytes {
+			return malformed("%s %s would have %d bytes with its tags, more than %d", r.collection, clip(key), len(data), maxRowBytes)
+		}
+		w.upsert(r.collection, key, data)
 	}
 	if !slices.Contains(doc.state.Tagged, r.collection) {
 		doc.state.Tagged = append(slices.Clone(doc.state.Tagged), r.collection)

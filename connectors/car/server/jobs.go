@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gapless-sync/gapless"
 )
@@ -147,11 +148,28 @@ func (s *Server) launch(j *job, src *source) {
 			s.jobs.mu.Unlock()
 			close(done)
 		}()
-		if err := s.retire(ctx, j, src); err != nil && context.Cause(ctx) == nil {
-			s.opts.Logger.Error("a job of the car service has to wait for a restart", "job", j.ID, "source", j.Source, "error", err)
+		for pause := firstPause; ; pause = min(2*pause, lastPause) {
+			attempt := *j // as it was saved: what a failed attempt decided may not be
+			err := s.retire(ctx, &attempt, src)
+			if err == nil || context.Cause(ctx) != nil {
+				return
+			}
+			s.opts.Logger.Error("a job of the car service failed; it is tried again", "job", j.ID, "source", j.Source, "pause", pause, "error", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
 		}
 	})
 }
+
+// A job that the store fails is tried again after pauses from one of these to
+// the other.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
 
 // resumeJobs goes on with what a server before this one had begun.
 func (s *Server) resumeJobs(ctx context.Context) error {

@@ -166,6 +166,9 @@ func (s *Server) patchOne(ctx context.Context, src *source, collection, key stri
 		}
 		matched = 1
 		merged := mergeFields(row, patch)
+		if len(merged) > maxRowBytes {
+			return nil, malformed("the row would have %d bytes, more than %d", len(merged), maxRowBytes)
+		}
 		if edge && active == "false" {
 			w.retire(collection, key, row, reasonInactive)
 		} else {

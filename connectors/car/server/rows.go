@@ -72,6 +72,7 @@ const (
 	fieldActive
 	fieldTag
 	fieldUntag
+	fieldTags
 	fieldCount
 )
 
@@ -123,6 +124,8 @@ func (d *rowDecoder) which(name string) int {
 		return fieldTag
 	case "untag":
 		return fieldUntag
+	case "tags":
+		return fieldTags
 	case nameField(d.rows.collection):
 		return fieldName
 	}
@@ -268,6 +271,11 @@ func (d *rowDecoder) qualify() error {
 		d.rows.special = true
 		if _, ok := texts(list); !ok {
 			return errors.New("tag and untag are lists of texts")
+		}
+		if own := d.values[fieldTags]; own.Exists() && own.Type != gjson.Null {
+			if _, ok := texts(own); !ok {
+				return errors.New("tag and untag change tags, which is no list of texts")
+			}
 		}
 	}
 	return nil

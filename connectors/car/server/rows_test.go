@@ -217,3 +217,97 @@ func TestPatchVertex(t *testing.T) {
 		t.Errorf("the other source's: %s", row)
 	}
 }
+
+// TestRowsStayBounded: no row grows in steps until it can be neither stored nor
+// retired.
+func TestRowsStayBounded(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.take(t, "s", assets(0, 1))
+	half := strings.Repeat("x", 1<<19)
+	f.must(t, "PATCH", "asset?external_id=0", `{"a":"`+half+`"}`)
+	if status, text := f.do(t, "PATCH", "asset?external_id=0", `{"b":"`+half+`"}`); status != 400 {
+		t.Errorf("a field: %d %s", status, text)
+	}
+	f.take(t, "s", `"asset":[{"external_id":"0","tag":["`+half+`a"]}]`)
+	if status, text := f.do(t, "POST", "imports", envelopeOf("s", `"asset":[{"external_id":"0","tag":["`+half+`b"]}]`)); status != 400 {
+		t.Errorf("a tag: %d %s", status, text)
+	}
+}
+
+// TestTagsOfAnotherKind: a property of that name which is no list of texts is
+// like any other, also in a collection that has tags.
+func TestTagsOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.take(t, "s", `"asset":[{"external_id":"1","tag":["x"]}]`)
+	f.take(t, "s", `"asset":[{"external_id":"1","tags":{"a":"b"}},{"external_id":"2","tags":"a=b"},{"external_id":"3","tags":null}]`)
+	want := map[string]string{
+		"asset 1": `{"external_id":"1","tags":{"a":"b"}}`, "asset 2": `{"external_id":"2","tags":"a=b"}`, "asset 3": `{"external_id":"3"}`,
+	}
+	if diff := cmp.Diff(want, f.active(t, "s")); diff != "" {
+		t.Error(diff)
+	}
+	id := f.post(t, "s", `"asset":[{"external_id":"2","tags":"a=b","tag":["x"]}]`)
+	if s := f.must(t, "GET", "importstatus/"+id, ""); s["status"] != "ERROR" {
+		t.Errorf("%v", s)
+	}
+}
+
+// TestExtensionsWithTwoMeanings: no extension makes vertices of what are edges,
+// or gives an edge other ends.
+func TestExtensionsWithTwoMeanings(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	put := func(key, schema string) (int, string) {
+		return f.do(t, "POST", "/v3/carSchema", fmt.Sprintf(`{"key":%q,"owner":"o","version":"1","schema":%s}`, key, schema))
+	}
+	if status, text := put("first", `{"vertices":[{"name":"x"}],"edges":[{"end1":"a","end2":"b_c"}]}`); status != 201 {
+		t.Fatal(status, text)
+	}
+	if status, text := put("again", `{"vertices":[{"name":"x"}],"edges":[{"end1":"a","end2":"b_c"}]}`); status != 201 {
+		t.Errorf("the same in two extensions: %d %s", status, text)
+	}
+	tests := []struct {
+		name, schema string
+		status       int
+	}{
+		{"a core edge", `{"vertices":[{"name":"asset_ipaddress"}]}`, 409},
+		{"an edge of a tag", `{"vertices":[{"name":"tag_asset"}]}`, 409},
+		{"its own edge", `{"vertices":[{"name":"x_y"}],"edges":[{"end1":"x","end2":"y"}]}`, 409},
+		{"an edge of another extension", `{"vertices":[{"name":"a_b_c"}]}`, 409},
+		{"other ends", `{"edges":[{"end1":"a_b","end2":"c"}]}`, 409},
+		{"what an import means otherwise", `{"edges":[{"end1":"source","end2":"report"}]}`, 400},
+	}
+	for _, tt := range tests {
+		if status, text := put("second", tt.schema); status != tt.status {
+			t.Errorf("%s: %d %s", tt.name, status, text)
+		}
+	}
+}
+
+// TestEdgesOfForgottenExtensions: a vertex takes its edges with it, also those
+// whose extension is gone and whose name can be read in several ways.
+func TestEdgesOfForgottenExtensions(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.must(t, "POST", "/v3/carSchema", `{"key":"u","owner":"o","version":"1","schema":{"vertices":[{"name":"my_site"}],
+		"edges":[{"end1":"my_site","end2":"asset"},{"end1":"asset","end2":"my_site"}]}}`)
+	f.take(t, "s", `"my_site":[{"external_id":"1"}],"asset":[{"external_id":"2"}],"my_site_asset":[{"_from":"1","_to":"2"},{"_from":"3","_to":"2"}],
+		"asset_my_site":[{"_from":"2","_to":"1"}],"tag_my_site":[{"_from":"t","_to":"1"}]`)
+	f.must(t, "DELETE", "/v3/carSchema/u", "")
+	f.must(t, "DELETE", "source/s/my_site?external_ids=1", "")
+	f.holds(t, "s", "asset 2", "my_site_asset 3|2")
+}
+
+// TestAmpersandsInLists: the original framework writes ids as they are, so that
+// one with an ampersand would be cut, and another vertex deleted in its place.
+func TestAmpersandsInLists(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.take(t, "s", `"asset":[{"external_id":"a"},{"external_id":"a&b"},{"external_id":"c&d=e&"},{"external_id":"f"},{"external_id":"g"},{"external_id":"h"}]`)
+	f.must(t, "DELETE", "source/s/asset?external_ids=a&b,c&d=e&,f&keys", "")
+	f.holds(t, "s", "asset a", "asset g", "asset h")
+	f.must(t, "DELETE", "source/s/asset?external_ids=a&keys=g", "")
+	f.holds(t, "s", "asset h")
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,28 @@ func newSchema(extensions map[string]*extension) *schema {
 	return s
 }
 
+// conflict returns what is wrong with extensions that give one name two
+// meanings: rows that are stored would not be what they were.
+func (s *schema) conflict() error {
+	ends := map[string]edgeType{}
+	for _, key := range sortedKeys(s.extensions) {
+		for _, edge := range s.extensions[key].declared.Edges {
+			name := edge.name()
+			if other, twice := ends[name]; twice && other.End1 != edge.End1 {
+				return refuse(http.StatusConflict, codeConflict, "%s would join %s and %s, or %s and %s", name, other.End1, other.End2, edge.End1, edge.End2)
+			}
+			ends[name] = edge
+		}
+	}
+	for _, name := range s.added {
+		tagged, isTag := strings.CutPrefix(name, "tag_")
+		if s.edges[name] || isTag && s.vertices[tagged] {
+			return refuse(http.StatusConflict, codeConflict, "%s would be a collection of vertices and one of edges", name)
+		}
+	}
+	return nil
+}
+
 // collections returns the names of all collections, sorted.
 func (s *schema) collections() (vertices, edges []string) {
 	return slices.Sorted(maps.Keys(s.vertices)), slices.Sorted(maps.Keys(s.edges))
@@ -76,6 +99,17 @@ func (s *schema) ends(name string) (from, to string, ok bool) {
 		}
 	}
 	return wire.Ends(name, s.added...)
+}
+
+// joins reports whether the edges of a collection may leave vertices of
+// another, and whether they may lead to them. If the extension that declared
+// the edges is gone, its name has to do, which can be read in several ways.
+func (s *schema) joins(edge, vertices string) (leaves, leads bool) {
+	if _, known := s.isEdge(edge); known {
+		from, to, _ := s.ends(edge)
+		return from == vertices, to == vertices
+	}
+	return strings.HasPrefix(edge, vertices+"_"), strings.HasSuffix(edge, "_"+vertices)
 }
 
 // rows splits the collections that a corpus has into those of vertices and of

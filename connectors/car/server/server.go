@@ -80,6 +80,7 @@ type Server struct {
 	schemas schemas
 	routes  []route
 	pages   *pages
+	origins *http.CrossOriginProtection
 
 	mu      sync.Mutex // guards what follows
 	sources map[string]*source
@@ -98,7 +99,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: o, hub: o.Store.ID(), bodies: make(chan struct{}, o.Bodies),
-		closing: make(chan struct{}), sources: map[string]*source{},
+		closing: make(chan struct{}), sources: map[string]*source{}, origins: http.NewCrossOriginProtection(),
 	}
 	if len(s.hub) < idDigits {
 		return nil, gapless.Misconfigured(fmt.Errorf("the store's id %q is shorter than %d characters", s.hub, idDigits))
@@ -203,8 +204,8 @@ func (s *Server) table() []route {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(HeaderHub, s.hub)
 	w.Header().Set("Cache-Control", "no-store")
+	c := &exchange{w: w, r: r, rest: r.Body}
 	r.Body = http.MaxBytesReader(w, r.Body, s.opts.BodyBytes)
-	c := &exchange{w: w, r: r}
 	err := s.serve(c)
 	if err == nil {
 		return
@@ -222,6 +223,9 @@ func (s *Server) serve(c *exchange) error {
 	}
 	if !s.opts.Admit(c.r) {
 		return refuse(http.StatusUnauthorized, codeUnauthorized, "this server asks for credentials that are right")
+	}
+	if s.origins.Check(c.r) != nil { // a browser sends along the credentials of whoever looks at the pages
+		return refuse(http.StatusForbidden, codeNotOffered, "a page of another site cannot change anything here")
 	}
 	c.trusted = true
 	answer, err := s.route(c)

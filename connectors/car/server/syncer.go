@@ -1,6 +1,9 @@
 package server
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // syncer lets all who wait for durability share one sync. The zero value is
 // ready for use.
@@ -9,6 +12,8 @@ type syncer struct {
 	next    *round     // may still be joined
 	running *round     // began last
 }
+
+var errNoSync = errors.New("the sync did not return")
 
 // round is one sync and its outcome.
 type round struct {
@@ -37,6 +42,7 @@ func (s *syncer) do(sync func() error) error {
 	s.next, s.running = nil, r // whoever comes from now on may be too late for this one
 	s.mu.Unlock()
 	defer close(r.done)
+	r.err = errNoSync // unless it returns
 	r.err = sync()
 	return r.err
 }

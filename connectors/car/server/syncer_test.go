@@ -47,3 +47,22 @@ func TestSyncer(t *testing.T) {
 		}
 	})
 }
+
+// TestSyncThatPanics: nothing is durable for those who wait for it.
+func TestSyncThatPanics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s syncer
+		panics := func() error { <-time.After(time.Second); panic("damaged") }
+		go func() { _ = s.do(func() error { <-time.After(time.Second); return nil }) }()
+		synctest.Wait()
+		go func() {
+			defer func() { _ = recover() }()
+			_ = s.do(panics)
+		}()
+		synctest.Wait()
+		if err := s.do(panics); err == nil {
+			t.Error("a sync that panicked has synced")
+		}
+	})
+}

@@ -82,9 +82,11 @@ type export struct {
 	c *exchange
 	*question
 	view view
-	// chosen are the numbers of the records, in order.
-	chosen []uint64
-	out    *s3.Encoder
+	// chosen are the numbers of the records, in order; scanned is how many
+	// entries were looked at for them.
+	chosen  []uint64
+	scanned int
+	out     *s3.Encoder
 	// sent and wanted are what is in the document and what is to follow
 	// because of references.
 	sent   map[ident]bool
@@ -109,6 +111,7 @@ func (e *export) choose() error {
 		if err != nil {
 			return fmt.Errorf("read the index of %s: %w", e.table, err)
 		}
+		e.scanned++
 		entry := readEntry(record.Data)
 		if entry.deleted && !e.deleted || !e.since.has(&entry) {
 			return nil
@@ -217,23 +220,54 @@ func (e *export) send() error {
 	}
 	e.c.w.Header().Set("Content-Type", contentType)
 	e.out = s3.NewEncoder(started{e.c}, e.c.format, root, s3.EncodeOptions{})
-	for _, id := range e.chosen {
-		entry, err := e.view.entry(e.c.r.Context(), e.table, id)
+	err := e.eachChosen(func(entry *entry) error {
+		found, err := e.view.load(e.c.r.Context(), e.table, entry)
 		if err != nil {
 			return err
 		}
-		found, err := e.view.load(e.c.r.Context(), e.table, &entry)
-		if err != nil {
-			return err
-		}
-		if err := e.write(found, 0); err != nil {
-			return err
-		}
+		return e.write(found, 0)
+	})
+	if err != nil {
+		return err
 	}
 	if err := e.follow(); err != nil {
 		return err
 	}
 	return e.out.Close()
+}
+
+// eachChosen calls fn with the entries of what was chosen, in order. The index
+// is read through if that is faster than looking them up.
+func (e *export) eachChosen(fn func(*entry) error) error {
+	ctx := e.c.r.Context()
+	if len(e.order) > 0 || len(e.chosen) < e.scanned/8 || e.scanned == 0 {
+		for _, id := range e.chosen {
+			entry, err := e.view.entry(ctx, e.table, id)
+			if err != nil {
+				return err
+			}
+			if err := fn(&entry); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	rest := e.chosen
+	err := e.view.Records(ctx, collectionIndex, indexPrefix(e.table), "", func(record gapless.Record) error {
+		if len(rest) == 0 {
+			return errEnough
+		}
+		if id, err := idOfKey(record.Key); err != nil || id != rest[0] {
+			return err
+		}
+		rest = rest[1:]
+		entry := readEntry(record.Data)
+		return fn(&entry)
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // started notes that the answer is on its way.

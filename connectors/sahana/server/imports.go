@@ -74,7 +74,7 @@ type imports struct {
 	wanted  map[ident]bool    // records of other tables that are referred to
 	others  map[ident][]ident // records of other tables, and what they refer to
 	invalid []s3.Resource
-	bad     int // how many are invalid
+	bad     map[int]bool // which are invalid, by their place in the document
 
 	matched      bool // the one record has been found
 	notPermitted bool
@@ -113,7 +113,7 @@ func (in *imports) both(kept *spool, body io.Reader) (s3.Envelope, error) {
 	if in.only != "" && !in.matched {
 		return s3.Envelope{}, refuse(http.StatusBadRequest, messageNoMatch)
 	}
-	if in.strict && in.bad > 0 {
+	if in.strict && len(in.bad) > 0 {
 		return s3.Envelope{
 			Status: s3.StatusFailed, StatusCode: http.StatusBadRequest, Records: new(0), Message: messageInvalid, Tree: in.invalid,
 		}, nil
@@ -130,7 +130,7 @@ func (in *imports) both(kept *spool, body io.Reader) (s3.Envelope, error) {
 	}
 	in.answer.Status, in.answer.StatusCode, in.answer.Records, in.answer.Tree = s3.StatusSuccess, http.StatusOK, &in.records, in.invalid
 	switch {
-	case in.bad > 0:
+	case len(in.bad) > 0:
 		in.answer.Message = messageIgnored
 	case in.notPermitted:
 		in.answer.Message = messageNotPermitted
@@ -164,10 +164,13 @@ func (in *imports) decoder(body io.Reader) *s3.Decoder {
 // survey reads the document to its end without taking anything.
 func (in *imports) survey(body io.Reader) error {
 	in.tuids, in.wanted, in.others = map[string]string{}, map[ident]bool{}, map[ident][]ident{}
+	in.bad = map[int]bool{}
+	place := 0
 	for r, err := range in.decoder(body).Resources() {
 		if err != nil && gapless.KindOf(err) != gapless.KindRejected {
 			return err
 		}
+		place++
 		r, tuid := in.prepare(r)
 		root := r.Name == in.table
 		if root && in.only != "" && !in.match(&r) {
@@ -177,6 +180,7 @@ func (in *imports) survey(body io.Reader) error {
 			err = check(&r)
 		}
 		if err != nil {
+			in.bad[place] = true
 			in.refuse(r, err)
 			continue
 		}
@@ -304,7 +308,6 @@ func printable(text string) bool {
 
 // refuse notes an invalid record.
 func (in *imports) refuse(r s3.Resource, err error) {
-	in.bad++
 	if len(in.invalid) >= maxTree {
 		return
 	}
@@ -324,13 +327,17 @@ func (in *imports) store(ctx context.Context, body io.Reader) error {
 	}
 	defer w.close()
 	in.matched = false
+	place := 0
 	for r, err := range in.decoder(body).Resources() {
 		if err != nil && gapless.KindOf(err) != gapless.KindRejected {
 			return fmt.Errorf("read the body again: %w", err)
 		}
+		if place++; in.bad[place] {
+			continue
+		}
 		r, _ := in.prepare(r)
 		root := r.Name == in.table
-		if root && in.only != "" && !in.match(&r) || !root && !in.wanted[ident{r.Name, r.UUID}] || err != nil || check(&r) != nil {
+		if root && in.only != "" && !in.match(&r) || !root && !in.wanted[ident{r.Name, r.UUID}] {
 			continue
 		}
 		in.resolveTUIDs(&r)

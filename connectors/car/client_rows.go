@@ -48,7 +48,7 @@ func (c *Client) PatchEdge(ctx context.Context, edge, source, from, to string, f
 		return gapless.Unrecoverable(fmt.Errorf("%s is not the name of an edge collection", edge))
 	}
 	end := func(collection, id string) string {
-		return escape(wire.ExternalID(collection, wire.EndID(collection, id)))
+		return escape(wire.ExternalID(collection, wire.VertexID(collection, id)))
 	}
 	return c.patch(ctx, "update an edge of "+edge,
 		"/"+escape(edge)+"?source="+escape(source)+"&from="+end(fromCollection, from)+"&to="+end(toCollection, to), fields)

@@ -75,6 +75,6 @@ func (s *session) retire(ctx context.Context, l *leaving) error {
 // by the collection's name.
 func (s *session) patchEdge(ctx context.Context, c *collection, key string, fields map[string]any) error {
 	from, to, _ := wire.SplitEdgeKey(key)
-	end := func(collection, id string) string { return wire.ExternalID(collection, wire.EndID(collection, id)) }
+	end := func(collection, id string) string { return wire.ExternalID(collection, wire.VertexID(collection, id)) }
 	return s.client.PatchEdge(ctx, c.name, s.destination.opts.Source, end(c.from, from), end(c.to, to), fields)
 }

@@ -201,7 +201,8 @@ func (e *envelope) appendEdge(dst []byte, c *collection, id, data string) ([]byt
 		given          gjson.Result
 		collection, id string
 	}{{f.from, c.from, from}, {f.to, c.to, to}} {
-		if end.given.Exists() && wire.EndID(end.collection, end.given.String()) != end.id && end.given.Raw != end.id {
+		if given := end.given.String(); end.given.Exists() && end.given.Raw != end.id &&
+			wire.VertexID(end.collection, given) != end.id && wire.EndID(end.collection, given) != end.id {
 			return dst, fmt.Errorf("an end is %s, which is not that of the record's key", clip(end.given.String()))
 		}
 	}

@@ -378,7 +378,7 @@ func (r *reader) key(row gjson.Result) (string, error) {
 func (r *reader) plain(id, collection string) (string, error) {
 	rest, ok := strings.CutPrefix(id, r.opts.Source+"/")
 	if ok {
-		rest = wire.EndID(collection, rest)
+		rest = wire.VertexID(collection, rest)
 	}
 	if !ok || rest == "" {
 		return "", fmt.Errorf("the id %s is not one of source %s", clip(id), r.opts.Source)

@@ -33,7 +33,7 @@ func endsOf(collection string, extra []string) (ends, error) {
 
 // edge returns an edge with the ids of its ends in their plain form.
 func (e ends) edge(from, to string) Edge {
-	return Edge{From: wire.EndID(e.from, from), To: wire.EndID(e.to, to)}
+	return Edge{From: wire.VertexID(e.from, from), To: wire.VertexID(e.to, to)}
 }
 
 func (e Edge) key() string { return wire.EdgeKey(e.From, e.To) }
@@ -98,7 +98,7 @@ func VanishedEdges(ctx context.Context, service Querier, q EdgeQuery, current fu
 func (q *EdgeQuery) askForAll(ctx context.Context, service Querier, e ends, note func(Edge)) error {
 	owners := make(map[string]bool, len(q.Owners))
 	for _, id := range q.Owners {
-		owners[wire.EndID(q.Owner, id)] = true
+		owners[wire.VertexID(q.Owner, id)] = true
 	}
 	return q.ask(ctx, service, e, "source: {_eq: "+quote(q.Source)+"}", func(found Edge) {
 		if q.Owner == e.from && owners[found.From] || q.Owner == e.to && owners[found.To] {
@@ -147,20 +147,20 @@ func quote(s string) string {
 // edgeOf reads the ends of an edge row, in any of their spellings.
 func (e ends) edgeOf(row []byte) (Edge, error) {
 	found := gjson.GetManyBytes(row, "_from_external_id", "_from", "_to_external_id", "_to")
-	from, to := firstID(found[0], found[1]), firstID(found[2], found[3])
+	from, to := endOf(e.from, found[0], found[1]), endOf(e.to, found[2], found[3])
 	if from == "" || to == "" {
 		return Edge{}, errors.New("the edge lacks an end: it needs _from_external_id or _from, and _to_external_id or _to")
 	}
 	return e.edge(from, to), nil
 }
 
-func firstID(list ...gjson.Result) string {
-	for _, r := range list {
-		if id := idOf(r); id != "" {
-			return id
-		}
+// endOf returns the id of an end in a vertex collection: external has it as it
+// is, plain may have the collection's name before it.
+func endOf(collection string, external, plain gjson.Result) string {
+	if id := idOf(external); id != "" {
+		return id
 	}
-	return ""
+	return wire.EndID(collection, idOf(plain))
 }
 
 // idOf returns the id that a value of JSON is: a string or a number.

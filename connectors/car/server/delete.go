@@ -32,7 +32,7 @@ func (s *Server) deleteVertices(c *exchange) error {
 	if src != nil && len(list) > 0 {
 		ids := map[string]bool{}
 		for _, id := range list {
-			ids[wire.EndID(collection, id)] = true
+			ids[wire.VertexID(collection, id)] = true
 		}
 		if vertices, edges, err = s.retireVertices(ctx, src, collection, ids); err != nil {
 			return err

@@ -104,7 +104,7 @@ func (s *Server) edgeKeys(c *exchange, edge string) (keys []string, err error) {
 	}
 	for _, a := range from {
 		for _, b := range to {
-			keys = append(keys, wire.EdgeKey(wire.EndID(fromCollection, a), wire.EndID(toCollection, b)))
+			keys = append(keys, wire.EdgeKey(wire.VertexID(fromCollection, a), wire.VertexID(toCollection, b)))
 		}
 	}
 	return keys, nil
@@ -141,7 +141,7 @@ func (s *Server) patchVertices(c *exchange, collection string, patch map[string]
 			continue
 		}
 		for _, id := range ids {
-			n, err := s.patchOne(ctx, src, collection, wire.EndID(collection, id), patch)
+			n, err := s.patchOne(ctx, src, collection, wire.VertexID(collection, id), patch)
 			if err != nil {
 				return 0, err
 			}

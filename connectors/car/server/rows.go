@@ -217,34 +217,36 @@ func (d *rowDecoder) vertexKey() (string, error) {
 	case keyed && !external.Exists():
 		value = d.values[fieldName]
 	}
-	return checkID(d.rows.collection, value)
+	return checkID(value, d.rows.collection, wire.VertexID)
 }
 
 // end returns the id of one end of an edge, which may be spelled in two ways.
 func (d *rowDecoder) end(name string, external, plain int, collection string) (string, error) {
 	a, b := d.values[external], d.values[plain]
+	spelled := wire.VertexID
 	if !a.Exists() {
-		a = b
+		a, spelled = b, wire.EndID
 	}
-	id, err := checkID(collection, a)
+	id, err := checkID(a, collection, spelled)
 	if err == errNoID { //nolint:errorlint // it is not wrapped
 		return "", errors.New("it has neither " + name + "_external_id nor " + name)
 	}
 	if err != nil || !b.Exists() {
 		return id, err
 	}
-	if other, err := checkID(collection, b); err != nil || other != id {
+	if other, err := checkID(b, collection, wire.EndID); err != nil || other != id {
 		return id, errors.New("its " + name + "_external_id and its " + name + " are not the same")
 	}
 	return id, nil
 }
 
-func checkID(collection string, value gjson.Result) (string, error) {
+// checkID returns the id that a value stands for in the spelling of its field.
+func checkID(value gjson.Result, collection string, spelled func(collection, value string) string) (string, error) {
 	if !value.Exists() {
 		return "", errNoID
 	}
 	text, ok := idText(value)
-	id := wire.EndID(collection, text)
+	id := spelled(collection, text)
 	switch {
 	case !ok:
 		return clip(value.Raw), errNotText

@@ -311,3 +311,16 @@ func TestAmpersandsInLists(t *testing.T) {
 	f.must(t, "DELETE", "source/s/asset?external_ids=a&keys=g", "")
 	f.holds(t, "s", "asset h")
 }
+
+// TestIDsThatLookLikeEnds: a vertex whose id begins like the spelling of an end
+// is not the one without that.
+func TestIDsThatLookLikeEnds(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.take(t, "s", `"asset":[{"external_id":"17"},{"external_id":"asset/17"}],"ipaddress":[{"_key":"10.0.0.1"}],
+		"asset_ipaddress":[{"_from":"asset/17","_to":"ipaddress/10.0.0.1"},{"_from_external_id":"asset/17","_to":"ipaddress/10.0.0.1"}]`)
+	f.holds(t, "s", "asset 17", "asset asset/17", "asset_ipaddress 17|10.0.0.1", "asset_ipaddress asset/17|10.0.0.1", "ipaddress 10.0.0.1")
+	f.must(t, "PATCH", "asset_ipaddress?source=s&from=asset/17&to=0/10.0.0.1", `{"active":false}`)
+	f.must(t, "DELETE", "source/s/asset?external_ids=asset/17", "")
+	f.holds(t, "s", "asset 17", "asset_ipaddress 17|10.0.0.1", "ipaddress 10.0.0.1")
+}

@@ -123,7 +123,7 @@ func matches(document []byte, wanted url.Values) bool {
 // graphOf answers with a vertex and its neighbours.
 func (s *Server) graphOf(c *exchange) error {
 	ctx := c.r.Context()
-	collection, id := c.path[0], wire.EndID(c.path[0], c.path[1])
+	collection, id := c.path[0], wire.VertexID(c.path[0], c.path[1])
 	name, err := c.required("source")
 	if err != nil {
 		return err

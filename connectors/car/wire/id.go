@@ -55,13 +55,18 @@ func ExternalID(collection, id string) string {
 	return id
 }
 
-// EndID returns the id that one end of an edge means in a vertex collection.
-// Clients write ends as the plain id, with the collection's name and a slash
-// before it, and ip addresses with their region.
-func EndID(collection, value string) string {
-	value = strings.TrimPrefix(value, collection+"/")
+// VertexID returns the id of a vertex without the region that ip addresses may
+// have before them.
+func VertexID(collection, value string) string {
 	if collection == "ipaddress" {
 		value = strings.TrimPrefix(value, region)
 	}
 	return value
+}
+
+// EndID returns the id that _from or _to of an edge means in a vertex
+// collection: the plain one, or with the collection's name and a slash before
+// it.
+func EndID(collection, value string) string {
+	return VertexID(collection, strings.TrimPrefix(value, collection+"/"))
 }

@@ -106,6 +106,9 @@ func TestFullRunLetsTheDestinationRetire(t *testing.T) {
 	w.fill(10)
 	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
 	w.inStep()
+	if s := w.retire(d, engine.RunOptions{Full: true}, 0, "begin false", "end"); len(s.Notes) > 0 {
+		t.Errorf("notes of a full run that the destination ends: %q", s.Notes)
+	}
 	w.source.Put("r", "k0003", `{"n":33}`)
 	w.retire(d, engine.RunOptions{}, 0)
 	w.inStep()

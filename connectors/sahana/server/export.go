@@ -25,7 +25,7 @@ func (c *exchange) get(record string) error {
 		return err
 	}
 	q.readShape(c.query)
-	v, err := c.s.view(c.r.Context(), false)
+	v, err := c.s.view(c.r.Context(), c.table == tableLog) // which is durable later
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 	t.Parallel()
 	every := 1
 	if testing.Short() {
-		every = 5
+		every = 7
 	}
 	for _, before := range []bool{true, false} {
 		t.Run(fmt.Sprintf("before %v", before), func(t *testing.T) {
@@ -195,7 +195,11 @@ func TestKilledAtEveryRequest(t *testing.T) {
 // between the steps of the collection.
 func TestKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
-	for step := 1; ; step++ {
+	every := 1
+	if testing.Short() {
+		every = 5
+	}
+	for step := 1; ; step += every {
 		r := newRunner(t)
 		fully := r.killed(0, 0, step, true)
 		r.completes(0)
@@ -217,6 +221,7 @@ func TestTwoProcesses(t *testing.T) {
 	r := newRunner(t)
 	first, out := r.command(0, 0)
 	reached, goOn := make(chan struct{}), make(chan struct{})
+	r.service.mu.Lock()
 	r.service.onRequest = func(n int, before bool) bool {
 		if n == 8 && before {
 			close(reached)
@@ -224,6 +229,7 @@ func TestTwoProcesses(t *testing.T) {
 		}
 		return true
 	}
+	r.service.mu.Unlock()
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}

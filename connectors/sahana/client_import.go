@@ -35,7 +35,7 @@ func (c *client) register(ctx context.Context, repository, name string) (site st
 	err = c.send(ctx, request, func(a *answer) error {
 		e, err := s3.ReadEnvelope(a, s3.DefaultLimits())
 		if err == nil && !e.OK() {
-			err = failed(request, e)
+			err = failed(request.what, e)
 		}
 		site = e.Sender
 		return err
@@ -63,8 +63,8 @@ func (c *client) post(ctx context.Context, table, path string, document []byte, 
 
 // failed is the failure that an envelope tells of, whatever the status of its
 // answer was.
-func failed(c *call, e s3.Envelope) error {
-	refused := &refusal{what: c.what, status: e.StatusCode, message: clip(e.Message)}
+func failed(what string, e s3.Envelope) error {
+	refused := &refusal{what: what, status: e.StatusCode, message: clip(e.Message)}
 	if refused.status/100 == 2 || refused.status == 0 {
 		refused.status = http.StatusBadRequest
 	}

@@ -2,6 +2,7 @@ package sahana
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,8 +60,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// TestSilence ends a request, before its answer as well as within, but not
-// while the answer waits for whoever takes it.
+// TestSilence ends a request, before its answer as well as within.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	for _, beginning := range []string{"", "<s3xml>"} {
@@ -84,23 +84,28 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-func TestSlowTaker(t *testing.T) {
+// TestWatchdog barks while something is waited for, and not while the answer
+// waits for whoever takes it.
+func TestWatchdog(t *testing.T) {
 	t.Parallel()
-	e := newEden(t)
-	for i := range 2000 { // more than fits into buffers
-		e.put(organisations, fmt.Sprint("urn:x:", i), strings.Repeat("a", 1000))
-	}
-	c := e.client(func(o *clientOptions) { o.Timeout = 150 * time.Millisecond })
-	count := 0
-	err := c.stream(t.Context(), organisations, "sync/sync.xml?resource=org_organisation", func(exported) error {
-		if count++; count == 1 {
-			<-time.After(400 * time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w := &watchdog{limit: time.Minute, cancel: cancel}
+		w.timer = time.AfterFunc(w.limit, w.bark)
+		body, sender := io.Pipe()
+		defer context.AfterFunc(ctx, func() { _ = sender.CloseWithError(context.Canceled) })()
+		answer := &watched{w, body}
+		go func() { _, _ = io.WriteString(sender, "a") }()
+		if n, err := answer.Read(make([]byte, 1)); n != 1 || err != nil {
+			t.Error(n, err)
 		}
-		return nil
+		must(t, sleep(ctx, time.Hour))
+		begin := time.Now()
+		if _, err := answer.Read(make([]byte, 1)); !errors.Is(err, errSilent) || !errors.Is(err, errBroken) || time.Since(begin) != time.Minute {
+			t.Error(time.Since(begin), err)
+		}
+		must(t, answer.Close())
 	})
-	if err != nil || count != 2000 {
-		t.Errorf("%d, %v", count, err)
-	}
 }
 
 // TestRetries waits longer and longer, or as long as it is asked to.

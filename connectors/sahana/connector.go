@@ -82,8 +82,9 @@ sections ` + "`_references`, `_fields` and `_meta`" + ` for how they travel.
   has come. A record that was deleted or merged into another is a delete.
 * **What changes do not show** is found when the engine lists all keys, daily by
   default: records with an older date than they should have, values that were
-  removed, edits without a date. That listing reads all records, though it
-  passes on nothing but what differs, because only their content tells.
+  removed, edits without a date, records that a filter lets through no longer.
+  That listing reads all records, though it passes on nothing but what differs,
+  because only their content tells.
 * **Pages** are ordered by the Eden's numbers of its records. A page that breaks
   off counts for nothing, and nothing is deleted by it. A full run goes on
   behind its last page.
@@ -96,8 +97,10 @@ sections ` + "`_references`, `_fields` and `_meta`" + ` for how they travel.
 ### As a destination
 
 Records are imported in documents of at most ` + "`import_rows`" + `, those that others of
-the same table refer to first. Tables that others refer to have to be first among the collections
-of the source: an Eden drops a reference to a record that it does not have.
+the same table refer to first. An Eden drops a reference to a record that it does
+not have: let tables that others refer to stand first among the collections of
+the source, and set ` + "`parallel: 1`" + ` for the connector so that they are read in that
+order. What was rejected nevertheless is sent again by ` + "`gapless deadletters retry`" + `.
 
 | what is sent | what the Eden makes of it |
 |---|---|
@@ -121,9 +124,9 @@ what it has changed later. Where it does not let us, or fails, as the successor
 does with every push, records are written by REST.
 
 An import is durable when it is answered. The checkpoints are kept in a file of
-the project, because an Eden has no place for them; they do not see that an Eden
-was restored from a backup (` + "`gapless verify`" + ` does), and an older runner is fenced
-off on this machine alone.
+the project, because an Eden has no place for them. So an older runner is fenced
+off on this machine alone, and an Eden that was restored from a backup has to be
+brought up to date by a run with ` + "`--full`" + `.
 
 Records that are to be deleted because the source no longer has them are looked
 for among those that this login has created by imports. What people have entered,

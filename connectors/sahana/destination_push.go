@@ -202,7 +202,7 @@ func (p *shipment) document(ctx context.Context, items []item) (settled int, err
 			return settled, p.check(ctx, envelope, left, len(left) < len(sent))
 		}
 		if len(left) == len(sent) {
-			return settled, failed(&call{what: "write " + p.table}, *envelope)
+			return settled, failed("write "+p.table, *envelope)
 		}
 		// Nothing was taken because of those that are gone now.
 		if body, sent, _, err = p.encode(left); err != nil {

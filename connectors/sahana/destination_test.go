@@ -341,8 +341,9 @@ func TestListsItsOwn(t *testing.T) {
 	t.Parallel()
 	e := newEden(t)
 	e.put(organisations, "urn:x:somebody", "typed in")
-	mci := 1
-	e.insert(s3.Resource{Name: organisations, UUID: "urn:x:peer", MCI: &mci, CreatedBy: "peer@example.org"})
+	mine, passed := 0, 1
+	e.insert(s3.Resource{Name: organisations, UUID: "urn:x:typed", MCI: &mine, CreatedBy: login})
+	e.insert(s3.Resource{Name: organisations, UUID: "urn:x:peer", MCI: &passed, CreatedBy: "peer@example.org"})
 	s := open(t, e)
 	push(t, s, `+ urn:x:ours {"name":"a"}`, `+ plain {"name":"b"}`, `+ gone {"name":"c"}`, `+ urn:x:somebody {"name":"changed"}`)
 	push(t, s, "- gone")

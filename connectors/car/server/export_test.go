@@ -11,3 +11,15 @@ func DecodeImport(body []byte) (count, problems int, err error) {
 	}
 	return count, found.count, nil
 }
+
+// Occupy takes all places of queries, until release is called.
+func (s *Server) Occupy() (release func()) {
+	for range maxQueries {
+		s.queries <- struct{}{}
+	}
+	return func() {
+		for range maxQueries {
+			<-s.queries
+		}
+	}
+}

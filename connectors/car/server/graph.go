@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/car/server/query"
@@ -127,6 +128,13 @@ func (w *stream) Write(p []byte) (int, error) {
 	return w.c.w.Write(p)
 }
 
+const (
+	// maxQueries is how many queries are answered at a time; others wait.
+	maxQueries = 8
+	// queryTime bounds the wait for a query and the answer to it.
+	queryTime = 10 * time.Minute
+)
+
 // query hands a request to package query. A reply that cannot be completed
 // ends the connection with [http.ErrAbortHandler]: it never looks complete.
 func (s *Server) query(c *exchange) error {
@@ -135,15 +143,32 @@ func (s *Server) query(c *exchange) error {
 		return err
 	}
 	body = queryOf(body)
+	tooLong := &query.Error{Message: "the query took longer than " + queryTime.String()}
+	ctx, cancel := context.WithTimeoutCause(c.r.Context(), queryTime, tooLong)
+	defer cancel()
+	select {
+	case s.queries <- struct{}{}:
+		defer func() { <-s.queries }()
+	case <-ctx.Done():
+		return c.queryFailed(context.Cause(ctx))
+	}
 	out := &stream{c: c}
 	buffered := bufio.NewWriterSize(out, streamBuffer)
-	err = query.Execute(c.r.Context(), s.Graph(), s.opts.Query, body, buffered)
+	err = query.Execute(ctx, s.Graph(), s.opts.Query, body, buffered)
 	if err == nil {
 		return buffered.Flush()
 	}
 	if out.began {
 		panic(http.ErrAbortHandler)
 	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return c.queryFailed(err)
+}
+
+// queryFailed answers with what is wrong with a query, as clients expect it.
+func (c *exchange) queryFailed(err error) error {
 	if e, ok := errors.AsType[*query.Error](err); ok {
 		return c.reply(http.StatusOK, map[string]any{"errors": []any{map[string]string{"message": e.Error()}}})
 	}

@@ -1,12 +1,14 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -112,5 +114,28 @@ func TestPagesAskForCredentials(t *testing.T) {
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusUnauthorized || response.Header.Get("WWW-Authenticate") == "" {
 		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
+// TestQueriesWait for one another beyond a number, and not for ever.
+func TestQueriesWait(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.take(t, "s", assets(0, 1))
+	release := f.server.Occupy()
+	const body = `{"query":"{ asset { id } }"}`
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.Replace(f.url("query"), "/v2/", "/v3/", 1), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := http.DefaultClient.Do(r); err == nil {
+		_ = reply.Body.Close()
+		t.Errorf("%s though all places are taken", reply.Status)
+	}
+	release()
+	if got := f.ask(t, "{ asset { id } }").Raw; got != `{"asset":[{"id":"s/0"}]}` {
+		t.Error(got)
 	}
 }

@@ -75,6 +75,7 @@ type Server struct {
 	hub     string
 	facts   Corpus // of the service itself
 	bodies  chan struct{}
+	queries chan struct{}
 	closing chan struct{}
 	jobs    jobs
 	schemas schemas
@@ -98,7 +99,7 @@ func New(o Options) (*Server, error) {
 		return nil, gapless.Misconfigured(errors.New("a limit of the CAR server is negative"))
 	}
 	s := &Server{
-		opts: o, hub: o.Store.ID(), bodies: make(chan struct{}, o.Bodies),
+		opts: o, hub: o.Store.ID(), bodies: make(chan struct{}, o.Bodies), queries: make(chan struct{}, maxQueries),
 		closing: make(chan struct{}), sources: map[string]*source{}, origins: http.NewCrossOriginProtection(),
 	}
 	if len(s.hub) < idDigits {

@@ -119,9 +119,10 @@ becomes a dead letter that says how. ` + "`verify`" + ` makes that a sample, or 
 out. What an Eden refuses becomes a dead letter with its own words.
 
 Without ` + "`repository`" + ` records are written by REST, which always overwrites. With it,
-Gapless registers as a peer of that uuid and writes as one: the Eden then keeps
-what it has changed later. Where it does not let us, or fails, as the successor
-does with every push, records are written by REST.
+Gapless registers as a peer of that uuid and writes as one. What the Eden has in
+a newer version is then not sent but becomes a dead letter. Where the Eden does
+not let us, or fails, as the successor does with every push, records are written
+by REST, under the same rule.
 
 An import is durable when it is answered. The checkpoints are kept in a file of
 the project, because an Eden has no place for them. So an older runner is fenced

@@ -189,8 +189,19 @@ func parentsFirst(items []item) []item {
 // of them are settled: taken or rejected.
 func (p *shipment) document(ctx context.Context, items []item) (settled int, err error) {
 	body, sent, settled, err := p.encode(items)
-	if err != nil || len(sent) == 0 {
+	if err != nil {
 		return settled, err
+	}
+	if p.repository != "" {
+		newest, err := p.withhold(ctx, sent)
+		if err != nil {
+			return settled, err
+		}
+		if len(newest) < len(sent) {
+			if body, sent, _, err = p.encode(newest); err != nil {
+				return settled, err
+			}
+		}
 	}
 	for len(sent) > 0 {
 		envelope, err := p.post(ctx, body)
@@ -210,6 +221,34 @@ func (p *shipment) document(ctx context.Context, items []item) (settled int, err
 		}
 	}
 	return settled, nil
+}
+
+// withhold keeps back the items that the Eden has in a newer version, and
+// returns the others: it rejects them, unless the newer version is the same. The
+// Eden would keep its values by itself, but a reference or a component in what
+// is sent sets its record back to the older time, after which any edit wins
+// over it.
+func (p *shipment) withhold(ctx context.Context, items []item) (newest []item, err error) {
+	byKey, keys := indexed(items)
+	err = p.held(ctx, keys, func(key string, held *exported, domain string) {
+		it := byKey[key]
+		if held == nil || !held.ModifiedOn.After(it.ModifiedOn) {
+			newest = append(newest, *it)
+		} else if differs(it, held, domain) != nil {
+			p.reject(it.row, fmt.Errorf("the Eden has a newer version, of %s", s3.FormatTime(held.ModifiedOn, s3.TimeZulu)))
+		}
+	})
+	return newest, err
+}
+
+// indexed returns items by their keys, and the keys in order.
+func indexed(items []item) (byKey map[string]*item, keys []string) {
+	byKey = make(map[string]*item, len(items))
+	for i := range items {
+		byKey[items[i].UUID] = &items[i]
+		keys = append(keys, items[i].UUID)
+	}
+	return byKey, keys
 }
 
 // encode writes a document. What cannot be written is rejected.

@@ -298,6 +298,33 @@ func TestFallBackToREST(t *testing.T) {
 	}
 }
 
+// TestNewerVersions of the Eden stay as they are, and are not set back.
+func TestNewerVersions(t *testing.T) {
+	t.Parallel()
+	for _, asp := range []bool{false, true} {
+		e := newEden(t)
+		e.asp = asp
+		e.put(organisations, "newer", "own")
+		e.put(organisations, "same", "a")
+		e.put(organisations, "gone", "own")
+		e.remove(organisations, "gone", "")
+		e.put(organisations, "older", "own", e.now.Add(-2*time.Hour))
+		got := push(t, open(t, e, asPeer), `+ newer {"name":"a"}`, `+ older {"name":"a"}`, `+ new {"name":"a"}`, `+ same {"name":"a"}`, "- gone", "- newer")
+		want := []string{"newer: the Eden has a newer version, of 2026-11-01T10:00:00Z", "newer: the Eden has a newer version, of 2026-11-01T10:00:00Z"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff(map[string]string{"newer": "own", "older": "a", "new": "a", "same": "a"}, e.held(organisations)); diff != "" {
+			t.Error(diff)
+		}
+		for _, line := range e.requests(0) {
+			if strings.HasPrefix(line, "POST") && (strings.Contains(line, `uuid="newer"`) || strings.Contains(line, `uuid="same"`)) {
+				t.Error("the older version was sent")
+			}
+		}
+	}
+}
+
 // TestFailedImports end the run; nothing counts as taken.
 func TestFailedImports(t *testing.T) {
 	t.Parallel()

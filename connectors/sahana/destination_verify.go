@@ -30,15 +30,20 @@ const (
 // rejects those that it does not hold as they were sent: it also counts those
 // as updated whose values it kept, and drops in silence what it does not know.
 func (p *shipment) verifyItems(ctx context.Context, items []item) error {
-	byKey, keys := map[string]*item{}, []string{}
-	for i := range items {
-		uuid := items[i].UUID
-		if p.verify == verifyNone || p.verify == verifySample && xxh3.HashString(uuid)%sampleOf != 0 {
-			continue
+	byKey, keys := indexed(items)
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		return p.verify == verifyNone || p.verify == verifySample && xxh3.HashString(key)%sampleOf != 0
+	})
+	return p.held(ctx, keys, func(key string, held *exported, domain string) {
+		if err := differs(byKey[key], held, domain); err != nil {
+			p.reject(byKey[key].row, err)
 		}
-		byKey[uuid] = &items[i]
-		keys = append(keys, uuid)
-	}
+	})
+}
+
+// held calls look with what the Eden has of each key, nil for nothing, and with
+// its domain.
+func (p *shipment) held(ctx context.Context, keys []string, look func(key string, held *exported, domain string)) error {
 	return lists(keys, func(part []string, filter query) error {
 		e, err := p.client.page(ctx, p.table, plainly(append(filter, "include_deleted=True")))
 		if err != nil {
@@ -49,10 +54,7 @@ func (p *shipment) verifyItems(ctx context.Context, items []item) error {
 			held[s3.LocalUUID(e.records[i].UUID, e.domain)] = &e.records[i]
 		}
 		for _, key := range part {
-			it := byKey[key]
-			if err := differs(it, held[s3.LocalUUID(key, e.domain)], e.domain); err != nil {
-				p.reject(it.row, err)
-			}
+			look(key, held[s3.LocalUUID(key, e.domain)], e.domain)
 		}
 		return nil
 	})

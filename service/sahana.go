@@ -13,6 +13,10 @@ import (
 	"github.com/gapless-sync/gapless/hub"
 )
 
+// sahanaPatience bounds how long a request may take to come in, and how long it
+// may take altogether: whole tables travel in one.
+const sahanaPatience = time.Hour
+
 // startSahana opens the listener of the Sahana service if one is configured.
 func (s *Service) startSahana(ctx context.Context, h *hub.Hub) error {
 	c := s.Project.Config.Sahana
@@ -27,7 +31,9 @@ func (s *Service) startSahana(ctx context.Context, h *hub.Hub) error {
 		block: "sahana", name: "the Sahana service", path: c.Base, listen: c.Listen,
 		guarded: len(c.Users) > 0, certificate: c.TLSCert, key: c.TLSKey,
 	}
-	return s.openDoor(ctx, d, &http.Server{Handler: handler, DisableGeneralOptionsHandler: true, IdleTimeout: 2 * time.Minute})
+	return s.openDoor(ctx, d, &http.Server{
+		Handler: handler, DisableGeneralOptionsHandler: true, IdleTimeout: 2 * time.Minute, ReadTimeout: sahanaPatience, WriteTimeout: sahanaPatience,
+	})
 }
 
 func newSahana(ctx context.Context, c config.Sahana, h *hub.Hub, s *Service) (http.Handler, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/gapless-sync/gapless/connectors/sahana/s3"
@@ -80,6 +81,16 @@ func (c *exchange) reply(status int, e s3.Envelope) error {
 // succeed answers that all went well.
 func (c *exchange) succeed(message string) error {
 	return c.reply(http.StatusOK, s3.Envelope{Status: s3.StatusSuccess, StatusCode: http.StatusOK, Message: message})
+}
+
+// line returns text of strangers as one short line that any document can carry.
+func line(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f || c == 0xfffe || c == 0xffff {
+			return ' '
+		}
+		return c
+	}, clip(strings.ToValidUTF8(text, "?")))
 }
 
 // clip shortens text of strangers for a message.

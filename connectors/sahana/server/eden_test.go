@@ -55,7 +55,7 @@ func exchange(t testing.TB, method, address, body string) string {
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != 200 {
+	if err != nil || response.StatusCode != http.StatusOK {
 		t.Fatalf("%s %s: %d %s (%v)", method, address, response.StatusCode, text, err)
 	}
 	return string(text)

@@ -230,7 +230,7 @@ func (e *export) send() error {
 	if err != nil {
 		return err
 	}
-	if err := e.follow(); err != nil {
+	if err := e.sendReferenced(); err != nil {
 		return err
 	}
 	return e.out.Close()
@@ -338,9 +338,9 @@ func (e *export) want(r *s3.Resource, list map[ident]bool) {
 	}
 }
 
-// follow writes what is referenced and not in the document yet, and what that
+// sendReferenced writes what is referenced and not in the document yet, and what that
 // refers to, tables one after the other.
-func (e *export) follow() error {
+func (e *export) sendReferenced() error {
 	all, level := map[ident]uint64{}, e.wanted
 	for depth := 1; depth <= e.depth && len(level) > 0; depth++ {
 		next := map[ident]bool{}

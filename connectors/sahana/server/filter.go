@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -117,7 +116,7 @@ func appendText(list []string, f *s3.Field) []string {
 		}
 		return list
 	}
-	for _, v := range gjson.ParseBytes(json.RawMessage(f.Value)).Array() {
+	for _, v := range gjson.ParseBytes(f.Value).Array() {
 		if v.Type != gjson.Null {
 			list = append(list, v.String())
 		}
@@ -133,7 +132,7 @@ type filter struct {
 	values []string
 }
 
-// null is how filters spell that there is no value.
+// isNull reports whether a filter says that there is no value.
 func isNull(text string) bool { return text == "NONE" || text == "None" }
 
 // passes reports whether a record passes all filters.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/gapless-sync/gapless"
@@ -22,8 +22,12 @@ const (
 	messageNoMatch      = "No matching element found in the data source"
 )
 
-// ruleStrategy is the rule by which package resolve refuses a method.
-const ruleStrategy = "R3"
+// Rules of package resolve: one refuses a method, the other a merge whose
+// survivor is not here.
+const (
+	ruleStrategy = "R3"
+	ruleSurvivor = "R4"
+)
 
 // maxTree is how many refused elements an answer has.
 const maxTree = 100
@@ -68,18 +72,22 @@ type imports struct {
 	// strict refuses all if one record is invalid.
 	strict bool
 
-	// What the first reading finds.
+	findings
+
+	matched      bool // the one record has been found
+	notPermitted bool
+	answer       s3.Envelope
+	records      int
+}
+
+// findings are what the first reading finds.
+type findings struct {
 	roots   bool              // whether there is anything to import
 	tuids   map[string]string // uuids by temporary identity
 	wanted  map[ident]bool    // records of other tables that are referred to
 	others  map[ident][]ident // records of other tables, and what they refer to
 	invalid []s3.Resource
 	bad     map[int]bool // which are invalid, by their place in the document
-
-	matched      bool // the one record has been found
-	notPermitted bool
-	answer       s3.Envelope
-	records      int
 }
 
 // run imports the document and returns the answer.
@@ -163,15 +171,14 @@ func (in *imports) decoder(body io.Reader) *s3.Decoder {
 
 // survey reads the document to its end without taking anything.
 func (in *imports) survey(body io.Reader) error {
-	in.tuids, in.wanted, in.others = map[string]string{}, map[ident]bool{}, map[ident][]ident{}
-	in.bad = map[int]bool{}
+	in.findings = findings{tuids: map[string]string{}, wanted: map[ident]bool{}, others: map[ident][]ident{}, bad: map[int]bool{}}
 	place := 0
 	for r, err := range in.decoder(body).Resources() {
 		if err != nil && gapless.KindOf(err) != gapless.KindRejected {
 			return err
 		}
 		place++
-		r, tuid := in.prepare(r)
+		r = in.prepare(r)
 		root := r.Name == in.table
 		if root && in.only != "" && !in.match(&r) {
 			continue
@@ -183,9 +190,6 @@ func (in *imports) survey(body io.Reader) error {
 			in.bad[place] = true
 			in.refuse(r, err)
 			continue
-		}
-		if tuid != "" {
-			in.tuids[tuid] = r.UUID
 		}
 		in.roots = in.roots || root
 		var refers []ident
@@ -210,14 +214,12 @@ func (in *imports) survey(body io.Reader) error {
 }
 
 // prepare gives a record that came in its identity.
-func (in *imports) prepare(r s3.Resource) (_ s3.Resource, tuid string) {
-	tuid = r.TUID
-	r.TUID = ""
+func (in *imports) prepare(r s3.Resource) s3.Resource {
 	if r.UUID == "" && in.only != "" && r.Name == in.table {
 		r.UUID = in.only
 	}
-	in.s.identify(&r, "", in.now)
-	return r, tuid
+	in.s.identify(&r, "", in.now, in.tuids)
+	return r
 }
 
 // match reports whether a record is the one that is asked for: the first that
@@ -285,7 +287,7 @@ func cutTUID(uuid string) (string, bool) {
 // check says what is wrong with a record: whatever could not be exported again.
 func check(r *s3.Resource) error {
 	switch {
-	case !isTableName(r.Name) || !readable(r.Name) || r.Name[:min(len(r.Name), len(ownPrefix))] == ownPrefix:
+	case !isTableName(r.Name) || strings.HasPrefix(r.Name, ownPrefix):
 		return fmt.Errorf("%q is no table that can be written", clip(r.Name))
 	case !printable(r.UUID):
 		return fmt.Errorf("the uuid %q has characters that it must not have", clip(r.UUID))
@@ -335,7 +337,7 @@ func (in *imports) store(ctx context.Context, body io.Reader) error {
 		if place++; in.bad[place] {
 			continue
 		}
-		r, _ := in.prepare(r)
+		r = in.prepare(r)
 		root := r.Name == in.table
 		if root && in.only != "" && !in.match(&r) || !root && !in.wanted[ident{r.Name, r.UUID}] {
 			continue
@@ -429,8 +431,11 @@ func (in *imports) knows(ctx context.Context, w *writing, id ident, old *stored)
 	if in.repository == "" || old == nil {
 		return true, nil
 	}
-	e, stored, err := w.entry(ctx, id, old.id)
-	return !stored || e.from == in.repository || in.got != nil && e.sequence <= in.got.Base, err
+	if w.pending[id] != nil {
+		return true, nil // it is its own, of a moment ago
+	}
+	e, err := w.view.entry(ctx, id.table, old.id)
+	return e.from == in.repository || in.got != nil && e.sequence <= in.got.Base, err
 }
 
 // count notes in the answer what became of a record of the table.
@@ -452,9 +457,4 @@ func (in *imports) count(o *outcome, number int64, existed bool) {
 	default:
 		a.Created = append(a.Created, number)
 	}
-}
-
-// newMeeting is what imports of a repository begin with.
-func newMeeting(resolver *resolve.Resolver, lastSync, now time.Time) meeting {
-	return meeting{resolver: resolver, lastSync: lastSync, now: now}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/gapless-sync/gapless/connectors/sahana/s3"
@@ -59,12 +58,11 @@ func (l *loss) record(repository string, now time.Time) (s3.Resource, error) {
 		return s3.Resource{}, fmt.Errorf("keep a conflict of %s %s: %w", l.table, clip(l.uuid), err)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", repository, l.table, l.uuid, list))
-	digits := hex.EncodeToString(sum[:16])
 	at := now.UTC().Truncate(time.Second)
 	text := func(name, value string) s3.Field { return s3.Field{Name: name, Text: value} }
 	return s3.Resource{
 		Name: tableConflict, ModifiedOn: at, CreatedOn: at, MCI: new(0),
-		UUID: "urn:uuid:" + strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-"),
+		UUID: urn(hex.EncodeToString(sum[:16])),
 		Fields: []s3.Field{
 			text("timestmp", s3.FormatTime(at, s3.TimeNaive)), text("repository", repository), text("resource_name", l.table),
 			text("record_uuid", l.uuid), text("rule", l.rule), text("reason", l.reason), {Name: "edits", Value: list},

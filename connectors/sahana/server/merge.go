@@ -71,12 +71,11 @@ func (m *meeting) meet(local, remote *s3.Resource, known, survivor bool) (outcom
 			o.resource = *local
 		}
 	default:
-		o.kept = true
-		if local == nil || !local.Deleted || !remote.Deleted {
-			o.note(remote)
-		} else {
-			o.kept = false // deleted already
+		o.kept = local == nil || !local.Deleted || !remote.Deleted // or else it is deleted already
+		if result.Rule == ruleSurvivor {
+			o.Losers = []resolve.Loser{{Deletion: true, Side: resolve.ChoseRemote, Stamp: in.Remote.Modified, Local: in.Local.Data, Rule: result.Rule}}
 		}
+		o.note(remote)
 		return o, nil
 	}
 	o.note(remote)
@@ -251,15 +250,19 @@ func (m *meeting) components(o *outcome, local, remote *s3.Resource, known bool)
 }
 
 // identify gives a record and its components what they need to be kept: a uuid
-// that is made of what they are, unless they have one, and a time.
-func (s *Server) identify(r *s3.Resource, master string, now time.Time) {
+// that is made of what they are, unless they have one, and a time. It notes the
+// uuids of temporary identities.
+func (s *Server) identify(r *s3.Resource, master string, now time.Time, tuids map[string]string) {
 	r.UUID = s.localUUID(r.UUID)
 	r.ReplacedBy = s.localUUID(r.ReplacedBy)
 	if r.UUID == "" {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", master, r.Name, r.Alias, plainData(r)))
 		sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // version 8, of one's own making
-		d := hex.EncodeToString(sum[:16])
-		r.UUID = "urn:uuid:" + strings.Join([]string{d[:8], d[8:12], d[12:16], d[16:20], d[20:]}, "-")
+		r.UUID = urn(hex.EncodeToString(sum[:16]))
+	}
+	if r.TUID != "" {
+		tuids[r.TUID] = r.UUID
+		r.TUID = ""
 	}
 	if r.ModifiedOn.IsZero() {
 		r.ModifiedOn = now.UTC().Truncate(time.Second)
@@ -276,8 +279,13 @@ func (s *Server) identify(r *s3.Resource, master string, now time.Time) {
 		}
 	}
 	for i := range r.Components {
-		s.identify(&r.Components[i], r.UUID, now)
+		s.identify(&r.Components[i], r.UUID, now, tuids)
 	}
+}
+
+// urn returns the URN of a UUID of 32 hexadecimal digits.
+func urn(d string) string {
+	return "urn:uuid:" + strings.Join([]string{d[:8], d[8:12], d[12:16], d[16:20], d[20:32]}, "-")
 }
 
 // appendString appends a JSON string.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func (t *Task) compile(table string) (*resolve.Resolver, error) {
 		return nil, gapless.Errorf(gapless.CodeInvalidOption, table, "this is no name of a table").WithHint("write prefix_name, such as org_organisation")
 	}
 	known := []string{policyThis, policyOther, policyNewer, policyMaster}
-	for _, name := range append([]string{t.Update, t.Conflict}, mapValues(t.Fields)...) {
+	for _, name := range slices.AppendSeq([]string{t.Update, t.Conflict}, maps.Values(t.Fields)) {
 		if name != "" && !slices.Contains(known, strings.ToLower(name)) {
 			return nil, gapless.Errorf(gapless.CodeInvalidOption, table, "policy %q is not one of THIS, OTHER, NEWER and MASTER", name)
 		}
@@ -51,13 +52,6 @@ func (t *Task) compile(table string) (*resolve.Resolver, error) {
 
 func methods() []resolve.Method {
 	return []resolve.Method{resolve.Create, resolve.Update, resolve.Remove, resolve.Merge}
-}
-
-func mapValues(m map[string]string) (list []string) {
-	for _, value := range m {
-		list = append(list, value)
-	}
-	return list
 }
 
 func (t *Task) resolver() (*resolve.Resolver, error) {
@@ -99,7 +93,7 @@ func pushPolicy(q url.Values) (*resolve.Resolver, error) {
 	t := Task{Update: swapped(q.Get("update_policy"), policyNewer), Conflict: swapped(q.Get("conflict_policy"), policyOther)}
 	if list := q.Get("strategy"); list != "" {
 		t.Strategy = []string{}
-		for _, name := range strings.Split(list, ",") {
+		for name := range strings.SplitSeq(list, ",") {
 			if name = strings.ToLower(strings.TrimSpace(name)); slices.Contains(methods(), resolve.Method(name)) {
 				t.Strategy = append(t.Strategy, name)
 			}

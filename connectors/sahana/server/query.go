@@ -161,7 +161,7 @@ func (q *question) readPage(values url.Values) error {
 	if n, err := strconv.Atoi(values.Get("limit")); err == nil && n >= 0 {
 		q.limit = n
 	}
-	for _, term := range strings.Split(values.Get("orderby"), ",") {
+	for term := range strings.SplitSeq(values.Get("orderby"), ",") {
 		words := strings.Fields(term)
 		if len(words) == 0 {
 			continue

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,7 +27,8 @@ type Options struct {
 	// Admit reports whether the credentials of a request are right. Everybody
 	// is let in if nil.
 	Admit func(*http.Request) bool
-	// Anonymous lets those without credentials read.
+	// Anonymous lets those without credentials read, but not the server's own
+	// tables.
 	Anonymous bool
 	// Base is the path that everything is below. Defaults to [DefaultBase].
 	Base string
@@ -98,7 +100,7 @@ func New(o Options) (*Server, error) {
 	id := o.Store.ID()
 	s := &Server{
 		opts: o, bodies: make(chan struct{}, bodiesAtATime), tasks: map[ident]*resolve.Resolver{},
-		uuid: "urn:uuid:" + strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:32]}, "-"),
+		uuid: urn(id),
 	}
 	for repository, tasks := range o.Repositories {
 		for table, task := range tasks {
@@ -190,7 +192,7 @@ func (c *exchange) admit() error {
 	if c.s.opts.Admit == nil {
 		return nil
 	}
-	if c.r.Header.Get("Authorization") == "" {
+	if c.anonymous() {
 		if c.s.opts.Anonymous && c.r.Method == http.MethodGet {
 			return nil
 		}
@@ -198,6 +200,11 @@ func (c *exchange) admit() error {
 		return nil
 	}
 	return errAnonymous
+}
+
+// anonymous reports whether credentials are asked for and there are none.
+func (c *exchange) anonymous() bool {
+	return c.s.opts.Admit != nil && c.r.Header.Get("Authorization") == ""
 }
 
 // route finds what answers.
@@ -226,6 +233,9 @@ func (c *exchange) route(path []string) error {
 	if !isTableName(c.table) || !readable(c.table) {
 		return notFound("there is no table %q", clip(c.table))
 	}
+	if strings.HasPrefix(c.table, ownPrefix) && c.anonymous() {
+		return errAnonymous
+	}
 	switch {
 	case last == 1:
 		return c.resource("")
@@ -239,10 +249,8 @@ func (c *exchange) route(path []string) error {
 
 // methods refuses methods that are not listed.
 func (c *exchange) methods(allowed ...string) error {
-	for _, m := range allowed {
-		if c.r.Method == m {
-			return nil
-		}
+	if slices.Contains(allowed, c.r.Method) {
+		return nil
 	}
 	c.w.Header().Set("Allow", strings.Join(allowed, ", "))
 	return refuse(http.StatusMethodNotAllowed, "Unsupported method!")

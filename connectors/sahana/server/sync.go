@@ -43,7 +43,7 @@ func (c *exchange) register(extension string) error {
 	at := c.s.opts.Now().UTC().Truncate(time.Second)
 	r := s3.Resource{
 		Name: tableRepository, UUID: uuid, ModifiedOn: at, CreatedOn: at, MCI: new(0),
-		Fields: []s3.Field{{Name: "name", Text: clip(text("name"))}, {Name: "apitype", Text: clip(text("apitype"))}},
+		Fields: []s3.Field{{Name: "name", Text: line(text("name"))}, {Name: "apitype", Text: line(text("apitype"))}},
 	}
 	if _, err := r.Record(); err != nil || len(uuid) > 128 || !printable(uuid) {
 		return refuse(http.StatusBadRequest, "Invalid parameters: the uuid has more than 128 characters, or some that it must not have")
@@ -206,7 +206,7 @@ func (c *exchange) push() error {
 	if err != nil {
 		return err
 	}
-	in := &imports{exchange: c, meeting: newMeeting(resolver, lastSync, c.s.opts.Now()), repository: repository, got: got}
+	in := &imports{exchange: c, meeting: meeting{resolver: resolver, lastSync: lastSync}, repository: repository, got: got}
 	answer, err := in.run()
 	entry := logEntry{repository: repository, table: c.table, mode: modePush, action: actionReceive, result: resultSuccess}
 	switch {

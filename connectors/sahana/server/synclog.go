@@ -59,9 +59,9 @@ func (s *Server) log(ctx context.Context, e logEntry) error {
 	r := s3.Resource{
 		Name: tableLog, UUID: "urn:x-log:" + rand.Text(), ModifiedOn: at, CreatedOn: at, MCI: new(0),
 		Fields: []s3.Field{
-			text("timestmp", s3.FormatTime(at, s3.TimeNaive)), text("repository_id", e.repository), text("resource_name", e.table),
+			text("timestmp", s3.FormatTime(at, s3.TimeNaive)), text("repository_id", line(e.repository)), text("resource_name", e.table),
 			text("mode", e.mode), text("action", e.action), text("result", e.result),
-			{Name: "remote", Value: []byte("false")}, text("message", clip(e.message)),
+			{Name: "remote", Value: []byte("false")}, text("message", line(e.message)),
 		},
 	}
 	if _, err := w.put(r, nil, ""); err != nil {

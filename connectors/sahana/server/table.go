@@ -265,16 +265,6 @@ func (w *writing) find(ctx context.Context, id ident) (*stored, error) {
 	return w.view.find(ctx, id)
 }
 
-// entry returns the entry of a stored record; false if this batch has changed
-// it.
-func (w *writing) entry(ctx context.Context, id ident, id64 uint64) (entry, bool, error) {
-	if _, changed := w.pending[id]; changed {
-		return entry{}, false, nil
-	}
-	e, err := w.view.entry(ctx, id.table, id64)
-	return e, err == nil, err
-}
-
 func (w *writing) change(collection string, c gapless.Change) {
 	b := w.batches[collection]
 	if b == nil {

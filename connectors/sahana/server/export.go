@@ -87,9 +87,7 @@ type export struct {
 	chosen  []uint64
 	scanned int
 	out     *s3.Encoder
-	// sent and wanted are what is in the document and what is to follow
-	// because of references.
-	sent   map[ident]bool
+	// wanted is what the chosen records refer to.
 	wanted map[ident]bool
 	// results counts the records of the table in the document; latest is the
 	// time of the latest of them, in seconds.
@@ -204,7 +202,7 @@ func (e *export) sort(keys [][]string) {
 
 // send writes the document.
 func (e *export) send() error {
-	e.sent, e.wanted = map[ident]bool{}, map[ident]bool{}
+	e.wanted = map[ident]bool{}
 	root := s3.NewDocument(len(e.chosen))
 	if e.start > 0 {
 		root.Set("start", strconv.Itoa(e.start))
@@ -291,7 +289,6 @@ func (e *export) address() string {
 // the first have components.
 func (e *export) write(found *stored, depth int) error {
 	r := found.resource
-	e.sent[ident{r.Name, r.UUID}] = true
 	if r.Name == e.table {
 		e.results++
 		e.latest = max(e.latest, r.ModifiedOn.Unix())
@@ -324,7 +321,7 @@ func (e *export) want(r *s3.Resource, list map[ident]bool) {
 		if !e.references.has(f.Field) || f.Resource == "" || !isTableName(f.Resource) || !readable(f.Resource) {
 			continue
 		}
-		if f.UUID != "" {
+		if f.UUID != "" && (f.UUID != r.UUID || f.Resource != r.Name) {
 			list[ident{f.Resource, f.UUID}] = true
 		}
 		for _, uuid := range f.UUIDs {
@@ -341,18 +338,19 @@ func (e *export) want(r *s3.Resource, list map[ident]bool) {
 // sendReferenced writes what is referenced and not in the document yet, and what that
 // refers to, tables one after the other.
 func (e *export) sendReferenced() error {
+	slices.Sort(e.chosen)
 	all, level := map[ident]uint64{}, e.wanted
 	for depth := 1; depth <= e.depth && len(level) > 0; depth++ {
 		next := map[ident]bool{}
 		for id := range level {
-			if _, known := all[id]; known || e.sent[id] {
+			if _, known := all[id]; known {
 				continue
 			}
 			found, err := e.view.find(e.c.r.Context(), id)
 			if err != nil {
 				return err
 			}
-			if found == nil || found.resource.Deleted || !passes(e.filters[id.table], found.id, &found.resource) {
+			if found == nil || found.resource.Deleted || id.table == e.table && e.isChosen(found.id) || !passes(e.filters[id.table], found.id, &found.resource) {
 				continue
 			}
 			all[id] = found.id
@@ -381,6 +379,13 @@ func (e *export) sendReferenced() error {
 		}
 	}
 	return nil
+}
+
+// isChosen reports whether a record of the table is in the document already. The
+// numbers are in order by then.
+func (e *export) isChosen(id uint64) bool {
+	_, found := slices.BinarySearch(e.chosen, id)
+	return found
 }
 
 // outgoing returns a record as it is exported.

@@ -128,6 +128,10 @@ type Rejection struct {
 	// Key of the record; empty if it could not even be identified, in which
 	// case nothing may be deleted by absence in this partition.
 	Key string
+	// Partition is the id of the record's partition where a destination finds
+	// out late: a Sync settles what all of them have pushed. Otherwise it is
+	// empty, for the partition at hand.
+	Partition string
 	// Origin and Line say where it stood, such as a file path and a line.
 	Origin string
 	Line   int

@@ -56,7 +56,7 @@ type Receipt struct {
 	// numbers none.
 	Serial uint64
 	// Rejected rows, by key; all others were accepted. A destination that
-	// finds out late may name rows of earlier batches.
+	// finds out late may name rows of earlier batches, with their partitions.
 	Rejected []Rejection
 }
 

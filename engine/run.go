@@ -49,6 +49,7 @@ type run struct {
 	results  []PartitionSummary
 	notes    []string
 	full     *fullRun // nil if this is none
+	late     map[string][]gapless.Rejection
 }
 
 // Run decides what to do, does it, and accounts for it. The summary is valid
@@ -298,9 +299,31 @@ func (r *run) sync(ctx context.Context, partition string, checkpoints ...gapless
 		receipt, err = r.session.Sync(ctx, checkpoints)
 		r.step("after sync")
 		r.serial = max(r.serial, receipt.Serial)
+		if err == nil {
+			receipt.Rejected = r.sortLate(partition, receipt.Rejected)
+		}
 		return err
 	})
 	return receipt, err
+}
+
+// sortLate returns the rejections that are of a partition, and keeps those of
+// others until they sync: each has fingerprints and dead letters of its own. The
+// lock is held.
+func (r *run) sortLate(partition string, rejected []gapless.Rejection) []gapless.Rejection {
+	own := r.late[partition]
+	delete(r.late, partition)
+	for _, l := range rejected {
+		if l.Partition == "" || l.Partition == partition {
+			own = append(own, l)
+			continue
+		}
+		if r.late == nil {
+			r.late = map[string][]gapless.Rejection{}
+		}
+		r.late[l.Partition] = append(r.late[l.Partition], l)
+	}
+	return own
 }
 
 // commit stores a durable step in state. It is done even when the run is being

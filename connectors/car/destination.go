@@ -258,29 +258,7 @@ func (s *session) Sync(ctx context.Context, checkpoints []gapless.Checkpoint) (g
 	if err != nil {
 		return gapless.Receipt{}, err
 	}
-	return s.receipt(checkpoints), nil
-}
-
-// receipt returns the rejections that are due: those of the partitions of the
-// checkpoints or, without one, all.
-func (s *session) receipt(checkpoints []gapless.Checkpoint) gapless.Receipt {
-	due := func(partition string) bool {
-		for i := range checkpoints {
-			if checkpoints[i].Partition == partition {
-				return true
-			}
-		}
-		return len(checkpoints) == 0
-	}
-	var r gapless.Receipt
-	kept := s.late[:0]
-	for _, l := range s.late {
-		if due(l.partition) {
-			r.Rejected = append(r.Rejected, l.Rejection)
-		} else {
-			kept = append(kept, l)
-		}
-	}
-	s.late = kept
-	return r
+	r := gapless.Receipt{Rejected: s.late}
+	s.late = nil
+	return r, nil
 }

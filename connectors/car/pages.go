@@ -335,7 +335,7 @@ func (p *page) find(collection string, index int) int {
 func (p *page) rejection(r *row, err error) gapless.Rejection {
 	raw := p.buf[r.start:r.end]
 	return gapless.Rejection{
-		Key: string(p.buf[r.end:r.keyEnd]), Origin: r.origin, Line: int(r.line),
+		Key: string(p.buf[r.end:r.keyEnd]), Partition: r.partition, Origin: r.origin, Line: int(r.line),
 		Raw: slices.Clone(raw[:min(len(raw), gapless.MaxRejectBytes)]), Err: err,
 	}
 }

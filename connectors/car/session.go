@@ -31,7 +31,7 @@ type session struct {
 	// tallies count rows by partition, deleted by collection.
 	tallies map[string]*tally
 	deleted map[string]uint64
-	late    []lateRejection
+	late    []gapless.Rejection
 	// vertices reports whether some came that no edge has waited for.
 	vertices bool
 }
@@ -41,11 +41,6 @@ type holder struct {
 	number uint64
 	page   *page // as long as it is open
 	row    int
-}
-
-type lateRejection struct {
-	partition string
-	gapless.Rejection
 }
 
 var (
@@ -80,7 +75,7 @@ func (s *session) release(p *page) {
 }
 
 func (s *session) reject(p *page, r *row, err error) {
-	s.late = append(s.late, lateRejection{r.partition, p.rejection(r, err)})
+	s.late = append(s.late, p.rejection(r, err))
 	if s.state.full != nil {
 		s.state.full.Kept++
 	}
@@ -148,7 +143,7 @@ func (s *session) take(b *gapless.Batch, r *gapless.Row, key, data string) error
 	case gapless.OpDelete:
 		return s.remove(c, id)
 	case gapless.OpPatch:
-		return s.patch(c, id, data, gapless.Rejection{Key: key, Origin: b.Origin, Line: int(r.Line), Raw: []byte(data)}, b.Partition.ID)
+		return s.patch(c, id, data, gapless.Rejection{Key: key, Partition: b.Partition.ID, Origin: b.Origin, Line: int(r.Line), Raw: []byte(data)})
 	}
 	return errors.New("unknown operation " + r.Op.String())
 }
@@ -275,7 +270,7 @@ func vertexFirst(a, b *collection) int {
 }
 
 // patch changes a few fields of a row that is there.
-func (s *session) patch(c *collection, id, data string, r gapless.Rejection, partition string) error {
+func (s *session) patch(c *collection, id, data string, r gapless.Rejection) error {
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(data), &fields); err != nil {
 		return fmt.Errorf("decode the patch: %w", err)
@@ -300,7 +295,7 @@ func (s *session) patch(c *collection, id, data string, r gapless.Rejection, par
 		}
 		if err != nil && gapless.KindOf(err) == gapless.KindUnrecoverable {
 			r.Err = err
-			s.late = append(s.late, lateRejection{partition, r})
+			s.late = append(s.late, r)
 			return nil
 		}
 		return err

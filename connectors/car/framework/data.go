@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/tidwall/gjson"
@@ -102,6 +103,12 @@ func (h *DataHandler) AddEdge(name string, row any) error {
 func (h *DataHandler) DeleteVertices(collection string, ids ...string) error {
 	if !wire.IsName(collection) {
 		return h.fail(gapless.Unrecoverable(fmt.Errorf("%.80q cannot be the name of a collection", collection)))
+	}
+	if collection == "ipaddress" { // queries name them with their region
+		ids = slices.Clone(ids)
+		for i := range ids {
+			ids[i] = wire.EndID(collection, ids[i])
+		}
 	}
 	return h.remove(laneVertices, collection, ids)
 }

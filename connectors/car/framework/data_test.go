@@ -262,3 +262,37 @@ func TestIdsThatNeedCare(t *testing.T) {
 		t.Error("the wrong vertices were deleted")
 	}
 }
+
+// TestRowAddedTooLate: by a goroutine that the hooks have not waited for.
+func TestRowAddedTooLate(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, 0)
+	var kept *DataHandler
+	exit, log := p.runHooks(&hooks{state: "1", vertices: func(data *DataHandler) error {
+		kept = data
+		return nil
+	}})
+	if exit != 0 {
+		t.Fatalf("exit code %d\n%s", exit, log)
+	}
+	if err := kept.AddCollection("asset", map[string]string{"external_id": "2"}, ""); err == nil {
+		t.Error("a row is taken that nobody reads")
+	}
+}
+
+// TestAddressesAsQueriesNameThem are deleted all the same.
+func TestAddressesAsQueriesNameThem(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, 0)
+	h := &hooks{state: "1", changes: true, vertices: func(data *DataHandler) error {
+		return data.AddCollection("ipaddress", map[string]string{"_key": "10.0.0.1"}, "")
+	}}
+	if exit, log := p.runHooks(h); exit != 0 {
+		t.Fatalf("exit code %d\n%s", exit, log)
+	}
+	h.state, h.vertices = "2", nil
+	h.deletes = func(data *DataHandler) error { return data.DeleteVertices("ipaddress", "0/10.0.0.1") }
+	if exit, log := p.runHooks(h); exit != 0 || len(p.service.held()) != 0 {
+		t.Errorf("exit code %d, the service holds %v\n%s", exit, p.service.held(), log)
+	}
+}

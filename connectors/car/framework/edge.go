@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/car"
 	"github.com/gapless-sync/gapless/connectors/car/wire"
 )
 
@@ -85,7 +86,7 @@ func VanishedEdges(ctx context.Context, service Querier, q EdgeQuery, current fu
 		if err == nil {
 			continue
 		}
-		if gapless.KindOf(err) == gapless.KindUnrecoverable { // the question itself was refused
+		if _, refused := errors.AsType[*car.QueryError](err); refused { // the question itself
 			vanished = nil
 			err = q.askForAll(ctx, service, e, note)
 		}

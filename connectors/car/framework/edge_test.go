@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/car"
 )
 
 // queries answers queries from a list.
@@ -34,7 +35,7 @@ func TestVanishedEdges(t *testing.T) {
 		}
 		return `{"asset_ipaddress":[` + strings.Join(list, ",") + `]}`
 	}
-	refused := gapless.Unrecoverable(errors.New("no such operator"))
+	refused := gapless.Recoverable(&car.QueryError{Messages: []string{"no such operator"}}) // as the client has it
 	many := make([]string, 450)
 	for i := range many {
 		many[i] = fmt.Sprint("a", i)

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/zeebo/xxh3"
+
+	"github.com/gapless-sync/gapless"
 )
 
 // lane is one of the files of a journal. They are read one after the other, so
@@ -95,10 +97,16 @@ func createJournal(dir string) (*journal, error) {
 	return j, nil
 }
 
-// append adds a frame to a lane.
+// errLate means that nobody would read a row.
+var errLate = gapless.Unrecoverable(errors.New("a row is added when the import has been read to its end"))
+
+// append adds a frame to a lane that has not ended.
 func (j *journal) append(l lane, f frame) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.ended[l] {
+		return errLate
+	}
 	file := &j.lanes[l]
 	file.pending = f.append(file.pending)
 	if len(file.pending) < flushBytes {
@@ -141,7 +149,7 @@ func (j *journal) end(l lane) error {
 	return err
 }
 
-// fail ends the collection: readers get err once they have read what there is.
+// fail ends the collection: readers get err instead of what is left.
 func (j *journal) fail(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

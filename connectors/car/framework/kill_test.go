@@ -328,3 +328,36 @@ func TestAHookThatIsStoppedHasNotSeenTheEnd(t *testing.T) {
 	}
 	p.inStep(0)
 }
+
+// TestResumedWhileTheSourceMoved: the changes since follow in the same run, and
+// the full import is ended once.
+func TestResumedWhileTheSourceMoved(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, 6000)
+	p.syncRecords = 500
+	ctx, stop := context.WithCancel(t.Context())
+	p.onStep = func(name string) {
+		if name == "after seal" {
+			stop()
+		}
+	}
+	sealed := make(chan struct{})
+	context.AfterFunc(ctx, func() { close(sealed) })
+	p.service.onRequest = func(int, bool) bool {
+		if p.service.counts["POST imports"] == 20 {
+			<-sealed
+		}
+		return true
+	}
+	if exit := p.run(ctx); exit != gapless.ExitInterrupted {
+		t.Fatalf("exit code %d\n%s", exit, p.log.String())
+	}
+	p.service.onRequest, p.onStep = nil, nil
+	p.data.set(3, "10.7.7.7")
+	p.data.remove(4)
+	p.service.drain()
+	p.inStep(0)
+	if got := p.service.drain(); slices.Contains(got, "POST in-progress") || count(got, "DELETE in-progress") != 1 {
+		t.Errorf("it was not resumed, or not ended once: %v\n%s", got, p.log.String())
+	}
+}

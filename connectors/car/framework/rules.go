@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -45,6 +46,9 @@ func compileRules(text json.RawMessage) (*rules, error) {
 	if isTrivial(text) {
 		return nil, nil //nolint:nilnil // no rules are rules
 	}
+	if mayNotEnd(gjson.ParseBytes(text)) {
+		return nil, errors.New("the import schema refers to itself, or to what is not found in it")
+	}
 	resolved, err := root.Resolve(&jsonschema.ResolveOptions{BaseURI: schemaBase})
 	if err != nil {
 		return nil, fmt.Errorf("compile the import schema: %w", err)
@@ -79,6 +83,46 @@ func isTrivial(text json.RawMessage) bool {
 		return trivial
 	})
 	return trivial
+}
+
+// mayNotEnd reports whether references of a schema may form a circle, in which
+// a validation never ends: some do, or lead where they are not followed here.
+func mayNotEnd(root gjson.Result) bool {
+	const entered, left = 1, 2
+	state := map[string]int{}
+	var visit func(node gjson.Result) bool
+	visit = func(node gjson.Result) (found bool) {
+		node.ForEach(func(key, value gjson.Result) bool {
+			switch {
+			case value.IsObject() || value.IsArray():
+				found = visit(value)
+			case key.Str == "$dynamicRef" || key.Str == "$recursiveRef":
+				found = true
+			case key.Str == "$ref" && state[value.Str] != left:
+				target := pointedAt(root, value.Str)
+				found = !target.Exists() || state[value.Str] == entered
+				state[value.Str] = entered
+				found = found || visit(target)
+				state[value.Str] = left
+			}
+			return !found
+		})
+		return found
+	}
+	return visit(root)
+}
+
+// pointedAt returns what a reference such as #/$defs/asset means.
+func pointedAt(root gjson.Result, ref string) gjson.Result {
+	path, ok := strings.CutPrefix(ref, "#/")
+	if !ok {
+		return gjson.Result{}
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		name = strings.NewReplacer("~1", "/", "~0", "~").Replace(name)
+		root = root.Map()[name]
+	}
+	return root
 }
 
 // separable reports whether a report satisfies a schema if each of its

@@ -164,3 +164,28 @@ func BenchmarkRules(b *testing.B) {
 		})
 	}
 }
+
+// TestSchemasThatReferToThemselves: a validation by them would not end, and
+// take the process with it.
+func TestSchemasThatReferToThemselves(t *testing.T) {
+	t.Parallel()
+	for text, refused := range map[string]bool{
+		`{"$ref":"#"}`:             true,
+		`{"allOf":[{"$ref":"#"}]}`: true,
+		`{"properties":{"asset":{"type":"array","items":{"$ref":"#"}}}}`:                                                                                                         true,
+		`{"properties":{"asset":{"items":{"$ref":"#/$defs/a"}}},"$defs":{"a":{"anyOf":[{"$ref":"#/$defs/b"}]},"b":{"$ref":"#/$defs/a"}}}`:                                        true,
+		`{"properties":{"asset":{"items":{"$ref":"#/$defs/a~1b"}}},"$defs":{"a/b":{"not":{"$ref":"#/$defs/a~1b"}}}}`:                                                             true,
+		`{"properties":{"asset":{"items":{"$dynamicRef":"#x"}}}}`:                                                                                                                true,
+		`{"$id":"https://h/s","properties":{"asset":{"items":{"$ref":"https://h/s#/properties/asset/items"}}}}`:                                                                  true,
+		`{"properties":{"asset":{"items":{"allOf":[{"$ref":"#/properties/asset/items/allOf/0"}]}}}}`:                                                                             true,
+		`{"properties":{"asset":{"type":"array","items":{"$ref":"#/$defs/a"}},"site":{"type":"array","items":{"$ref":"#/$defs/a"}}},"$defs":{"a":{"required":["external_id"]}}}`: false,
+	} {
+		r, err := compileRules(json.RawMessage(text))
+		if (err != nil) != refused {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err == nil && (r.check("asset", []byte(`{"external_id":"1"}`)) != nil || r.check("site", []byte(`{}`)) == nil) {
+			t.Errorf("%s is not applied", text)
+		}
+	}
+}

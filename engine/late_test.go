@@ -1,0 +1,114 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/gaplesstest"
+)
+
+// tardyDestination refuses a key at the first sync after it was pushed,
+// whichever partition asks for it.
+type tardyDestination struct {
+	*gaplesstest.Destination
+	key    string
+	pushed chan struct{}
+	armed  bool
+}
+
+func (d *tardyDestination) Open(ctx context.Context, name string, epoch uint64) (gapless.Session, error) {
+	s, err := d.Destination.Open(ctx, name, epoch)
+	return &tardySession{s, d}, err
+}
+
+type tardySession struct {
+	gapless.Session
+	d *tardyDestination
+}
+
+func (s *tardySession) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, error) {
+	kept := &gapless.Batch{Partition: b.Partition}
+	for i := range b.Rows {
+		if s.d.key != "" && string(b.Key(i)) == s.d.key {
+			s.d.armed = true
+			close(s.d.pushed)
+			continue
+		}
+		kept.Append(b.Change(i))
+	}
+	return s.Session.Push(ctx, kept)
+}
+
+func (s *tardySession) Sync(ctx context.Context, list []gapless.Checkpoint) (gapless.Receipt, error) {
+	receipt, err := s.Session.Sync(ctx, list)
+	if s.d.armed {
+		receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: s.d.key, Partition: "q", Err: errFault})
+		s.d.armed = false
+	}
+	return receipt, err
+}
+
+// TestLateRefusalOfAnotherPartition: the sync of one partition finds out what
+// became of the records of all.
+func TestLateRefusalOfAnotherPartition(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.source = gaplesstest.NewSource("q", "r")
+	w.settings.Parallel, w.settings.SyncRecords = 2, 1000
+	d := &tardyDestination{Destination: w.dest, key: "q0", pushed: make(chan struct{})}
+	w.fill(4)
+	for i := range 8 {
+		w.source.Put("q", fmt.Sprint("q", i), `{}`)
+	}
+	// r is read when q0 was pushed, q to its end when r is done.
+	run := func() (engine.Summary, error) {
+		return w.runWith(engine.RunOptions{}, func(e *engine.Engine) {
+			e.Destination = d
+			if d.key == "" {
+				return
+			}
+			done := make(chan struct{})
+			e.Source = &gated{Source: e.Source, r: d.pushed, q: done}
+			e.Events = func(ev engine.Event) {
+				if ev.Type == engine.EventPartition && ev.Partition == "r" {
+					close(done)
+				}
+			}
+		})
+	}
+	s, err := run()
+	if letters := w.letters(); s.Exit != 55 || len(letters) != 1 || letters[0].Partition != "q" {
+		t.Errorf("exit %d, letters %+v: %v", s.Exit, letters, err)
+	}
+	d.key = ""
+	if s, err = run(); err != nil {
+		t.Error(err)
+	}
+	if _, ok := w.dest.Records(connector, "q")["q0"]; !ok {
+		t.Errorf("exit %d without q0", s.Exit)
+	}
+}
+
+// gated reads r when its channel is closed, and q to its end when that is.
+type gated struct {
+	gapless.Source
+	q, r chan struct{}
+}
+
+func (g *gated) ReadAll(ctx context.Context, p gapless.Partition, after gapless.Mark, out *gapless.Output) error {
+	if p.ID == "r" {
+		<-g.r
+		return g.Source.ReadAll(ctx, p, after, out)
+	}
+	if err := g.Source.ReadAll(ctx, p, after, out); err != nil {
+		return err
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	<-g.q
+	return nil
+}

@@ -187,6 +187,11 @@ func TestAdmission(t *testing.T) {
 			if err := response.Body.Close(); err != nil {
 				t.Fatal(err)
 			}
+			if test.password == "" && anonymous && test.method == "GET" {
+				if status, _ := f.do(t, "GET", "sync/conflict.xml", ""); status != http.StatusUnauthorized {
+					t.Errorf("anybody reads conflicts: %d", status)
+				}
+			}
 			if response.StatusCode != test.status || test.status == 401 && response.Header.Get("WWW-Authenticate") != `Basic realm="eden"` {
 				t.Errorf("anonymous %v, %s: %d %v", anonymous, test.name, response.StatusCode, response.Header)
 			}

@@ -1,8 +1,13 @@
 package server_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"mime/multipart"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -254,5 +259,115 @@ func TestInvalidRecords(t *testing.T) {
 	}
 	if log := f.read(t, "sync/log.xml"); !strings.Contains(log[len(log)-1].Field("result").Text, "warning") {
 		t.Errorf("%+v", log)
+	}
+}
+
+// TestMergeWithoutSurvivor: what cannot be done is not done, and not forgotten.
+func TestMergeWithoutSurvivor(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.register(t, peer)
+	f.send(t, pushPath("org_organisation", peer), document(organisation("urn:x:1", "One", "2026-10-01T00:00:00")))
+	merge := document(`<resource name="org_organisation" uuid="urn:x:1" deleted="True" modified_on="2026-10-02T00:00:00" replaced_by="urn:x:2"/>`)
+	for range 2 {
+		if answer := f.send(t, pushPath("org_organisation", peer), merge); len(answer.Skipped) != 1 || len(answer.Deleted) != 0 {
+			t.Errorf("%+v", answer)
+		}
+	}
+	if got := names(f.read(t, "org/organisation.xml")); got["urn:x:1"] != "One" {
+		t.Errorf("%v", got)
+	}
+	inbox := f.read(t, "sync/conflict.xml")
+	if len(inbox) != 1 || !strings.Contains(string(inbox[0].Field("edits").Value), `"deletion":true,"side":"remote","time":"2026-10-02T00:00:00","rule":"R4"`) {
+		t.Errorf("%+v", inbox)
+	}
+	f.send(t, pushPath("org_organisation", peer), document(organisation("urn:x:2", "Two", "2026-10-01T00:00:00")))
+	if answer := f.send(t, pushPath("org_organisation", peer), merge); len(answer.Deleted) != 1 {
+		t.Errorf("%+v", answer)
+	}
+}
+
+// TestStrangeNames has strangers call themselves and records what they like:
+// everything can be exported afterwards.
+func TestStrangeNames(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	for _, name := range []string{"\x00", "\uffff", "a\nb", "<&\"'>", strings.Repeat("ü", 300)} {
+		text, err := json.Marshal(map[string]string{"uuid": "urn:x:" + fmt.Sprint(len(name)), "name": name, "apitype": name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, answer := f.do(t, "POST", "sync/repository/register.json", string(text)); status != 200 {
+			t.Errorf("%q: %d %s", name, status, answer)
+		}
+		f.read(t, "sync/sync.xml?resource=org_organisation&repository="+url.QueryEscape(name))
+		f.do(t, "POST", "org/organisation.s3json?ignore_errors=1", `{"$_org_organisation":[{"@uuid":`+string(quoted(t, "u"+name))+`,"name":`+string(quoted(t, name))+`}]}`)
+	}
+	f.read(t, "sync/sync.xml?resource=org_organisation&repository=%ff%00")
+	for _, path := range []string{"sync/repository.xml", "sync/log.xml", "org/organisation.xml", "org/organisation.s3json"} {
+		if list := f.read(t, path); len(list) == 0 {
+			t.Errorf("%s is empty", path)
+		}
+	}
+}
+
+func quoted(t testing.TB, text string) []byte {
+	t.Helper()
+	b, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestForm sends a document as a part of a form.
+func TestForm(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for name, text := range map[string]string{"logo.png": "png", "x.xml": document(organisation("urn:x:1", "One", ""))} {
+		part, err := form.CreateFormFile("f", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := part.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := form.Close(); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.Post(f.address+"org/organisation.xml", form.FormDataContentType(), &body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(f.read(t, "org/organisation.xml")); got["urn:x:1"] != "One" {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestSiblings has repositories that write the same record between two pulls:
+// what the later one has not seen is kept in the inbox, what it has seen is not.
+func TestSiblings(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	f.register(t, peer)
+	f.register(t, "urn:x:other")
+	one, two := pushPath("org_organisation", peer), pushPath("org_organisation", "urn:x:other")
+	f.send(t, one, document(organisation("u", "by one", "2026-10-01T00:00:00")))
+	f.read(t, two)
+	f.read(t, two+"&msince=2026-10-01T00:00:01") // it took the answer
+	f.send(t, two, document(organisation("u", "by two, who knew", "2026-10-02T00:00:00")))
+	if n := len(f.read(t, "sync/conflict.xml")); n != 0 {
+		t.Errorf("%d conflicts, and there was none", n)
+	}
+	f.send(t, one, document(organisation("u", "by one, who did not", "2026-10-03T00:00:00")))
+	inbox := f.read(t, "sync/conflict.xml")
+	if len(inbox) != 1 || !strings.Contains(string(inbox[0].Field("edits").Value), `"local":"by two, who knew"`) || inbox[0].Field("repository").Text != peer {
+		t.Errorf("%+v", inbox)
 	}
 }

@@ -56,7 +56,7 @@ func (s *retiringSession) Push(ctx context.Context, b *gapless.Batch) (gapless.R
 
 func (s *retiringSession) Sync(ctx context.Context, list []gapless.Checkpoint) (gapless.Receipt, error) {
 	receipt, err := s.Session.Sync(ctx, list)
-	if s.d.late != "" {
+	if s.d.seen[s.d.late] {
 		receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: s.d.late, Err: errFault})
 		s.d.late = ""
 	}

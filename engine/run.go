@@ -44,7 +44,8 @@ type run struct {
 	mu       sync.Mutex // guards what follows
 	session  gapless.Session
 	seq      uint64
-	serial   uint64
+	pushed   bool   // something was
+	serial   uint64 // of the last change that was
 	progress Progress
 	results  []PartitionSummary
 	notes    []string
@@ -95,6 +96,11 @@ func (r *run) perform(ctx context.Context, o RunOptions) error {
 }
 
 func (r *run) execute(ctx context.Context, o RunOptions) error {
+	// What a dead run had pushed and not synced would become durable with this
+	// one's first sync: it has to be seen before that.
+	if _, err := r.sync(ctx, ""); err != nil {
+		return fmt.Errorf("sync what is left of an earlier run: %w", err)
+	}
 	s, err := r.Engine.survey(ctx, r.session, o.Full)
 	if err != nil {
 		return err
@@ -281,6 +287,7 @@ func (r *run) push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, erro
 		var err error
 		r.step("before push")
 		receipt, err = r.session.Push(ctx, b)
+		r.pushed = true
 		r.step("after push")
 		r.serial = max(r.serial, receipt.Serial)
 		return err
@@ -298,7 +305,9 @@ func (r *run) sync(ctx context.Context, partition string, checkpoints ...gapless
 		r.step("before sync")
 		receipt, err = r.session.Sync(ctx, checkpoints)
 		r.step("after sync")
-		r.serial = max(r.serial, receipt.Serial)
+		if r.pushed {
+			r.serial = max(r.serial, receipt.Serial)
+		}
 		if err == nil {
 			receipt.Rejected = r.sortLate(partition, receipt.Rejected)
 		}

@@ -97,15 +97,12 @@ func createJournal(dir string) (*journal, error) {
 	return j, nil
 }
 
-// errLate means that nobody would read a row.
-var errLate = gapless.Unrecoverable(errors.New("a row is added when the import has been read to its end"))
-
 // append adds a frame to a lane that has not ended.
 func (j *journal) append(l lane, f frame) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.ended[l] {
-		return errLate
+		return gapless.Unrecoverable(errors.New("a row is added when the import has been read to its end"))
 	}
 	file := &j.lanes[l]
 	file.pending = f.append(file.pending)

@@ -360,15 +360,7 @@ func (e *export) sendReferenced() error {
 		}
 		level = next
 	}
-	order := slices.SortedFunc(maps.Keys(all), func(a, b ident) int {
-		if own := a.table == e.table; own != (b.table == e.table) {
-			if own {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(strings.Compare(a.table, b.table), cmp.Compare(all[a], all[b]))
-	})
+	order := slices.SortedFunc(maps.Keys(all), func(a, b ident) int { return e.before(a, b, all) })
 	for _, id := range order {
 		found, err := e.view.find(e.c.r.Context(), id)
 		if err != nil {
@@ -379,6 +371,20 @@ func (e *export) sendReferenced() error {
 		}
 	}
 	return nil
+}
+
+// before orders what is referenced: the table of the export first, then by
+// table and number.
+func (e *export) before(a, b ident, numbers map[ident]uint64) int {
+	switch {
+	case a.table == b.table:
+		return cmp.Compare(numbers[a], numbers[b])
+	case a.table == e.table:
+		return -1
+	case b.table == e.table:
+		return 1
+	}
+	return strings.Compare(a.table, b.table)
 }
 
 // isChosen reports whether a record of the table is in the document already. The

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +31,12 @@ const (
 	ruleSurvivor = "R4"
 )
 
-// maxTree is how many refused elements an answer has.
-const maxTree = 100
+// maxTree is how many refused elements an answer has, and maxShown how many
+// bytes one of them may have; larger ones are just named.
+const (
+	maxTree  = 100
+	maxShown = 64 << 10
+)
 
 // put imports a document by REST: what is sent counts.
 func (c *exchange) put(record string) error {
@@ -166,7 +172,7 @@ func parseProblem(err error) error {
 func (in *imports) decoder(body io.Reader) *s3.Decoder {
 	limits := s3.DefaultLimits()
 	limits.DocumentBytes = in.s.opts.BodyBytes
-	return s3.NewDecoder(body, in.format, s3.DecodeOptions{Rules: s3.RulesEden, Limits: limits})
+	return s3.NewDecoder(body, in.format, s3.DecodeOptions{Limits: limits})
 }
 
 // survey reads the document to its end without taking anything.
@@ -184,7 +190,7 @@ func (in *imports) survey(body io.Reader) error {
 			continue
 		}
 		if err == nil {
-			err = check(&r)
+			err = cmp.Or(check(&r), in.resolvable(&r))
 		}
 		if err != nil {
 			in.bad[place] = true
@@ -192,15 +198,7 @@ func (in *imports) survey(body io.Reader) error {
 			continue
 		}
 		in.roots = in.roots || root
-		var refers []ident
-		for i := range r.References {
-			refers = appendOthers(refers, &r.References[i], in.table)
-		}
-		for i := range r.Components {
-			for j := range r.Components[i].References {
-				refers = appendOthers(refers, &r.Components[i].References[j], in.table)
-			}
-		}
+		refers := appendReferred(nil, &r, in.table)
 		if !root {
 			in.others[ident{r.Name, r.UUID}] = refers
 			continue
@@ -232,20 +230,26 @@ func (in *imports) match(r *s3.Resource) bool {
 	return true
 }
 
-// appendOthers appends what a reference to another table refers to. Records of
-// the table itself are imported anyway.
-func appendOthers(list []ident, f *s3.Reference, table string) []ident {
-	if f.Resource == table || f.Resource == "" {
-		return list
+// appendReferred appends what a record and its components refer to in other
+// tables. Records of the table itself are imported anyway.
+func appendReferred(list []ident, r *s3.Resource, table string) []ident {
+	for i := range r.References {
+		f := &r.References[i]
+		if f.Resource == table || f.Resource == "" {
+			continue
+		}
+		if f.UUID != "" {
+			list = append(list, ident{f.Resource, f.UUID})
+		}
+		for _, uuid := range f.UUIDs {
+			list = append(list, ident{f.Resource, uuid})
+		}
+		if f.TUID != "" {
+			list = append(list, ident{f.Resource, tuidMark + f.TUID})
+		}
 	}
-	if f.UUID != "" {
-		list = append(list, ident{f.Resource, f.UUID})
-	}
-	for _, uuid := range f.UUIDs {
-		list = append(list, ident{f.Resource, uuid})
-	}
-	if f.TUID != "" {
-		list = append(list, ident{f.Resource, tuidMark + f.TUID})
+	for i := range r.Components {
+		list = appendReferred(list, &r.Components[i], table)
 	}
 	return list
 }
@@ -299,6 +303,20 @@ func check(r *s3.Resource) error {
 	return out.Encode(r)
 }
 
+// resolvable says why a record, or a component of it, could not be resolved with
+// another version: its values are nested too deeply.
+func (m *meeting) resolvable(r *s3.Resource) error {
+	if _, err := m.resolver.Resolve(&resolve.Input{Remote: side(r), Now: m.now}); err != nil {
+		return err
+	}
+	for i := range r.Components {
+		if err := m.resolvable(&r.Components[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func printable(text string) bool {
 	for _, c := range text {
 		if c < ' ' || c == 0x7f || c == utf8.RuneError {
@@ -313,12 +331,26 @@ func (in *imports) refuse(r s3.Resource, err error) {
 	if len(in.invalid) >= maxTree {
 		return
 	}
-	r.Error = clip(messageInvalid + ": " + err.Error())
-	out := s3.NewEncoder(io.Discard, s3.S3JSON, s3.Document{}, s3.EncodeOptions{})
-	if out.Encode(&r) != nil {
-		r = s3.Resource{Name: in.table, Error: "Validation error: the element cannot be shown"}
+	r.Error = line(messageInvalid + ": " + err.Error())
+	if !legible(&r) {
+		r = s3.Resource{Name: in.table, UUID: line(r.UUID), Error: r.Error}
 	}
 	in.invalid = append(in.invalid, r)
+}
+
+// legible reports whether a record can be shown in an answer.
+func legible(r *s3.Resource) bool {
+	var b bytes.Buffer
+	out := s3.NewEncoder(&b, s3.S3JSON, s3.Document{}, s3.EncodeOptions{})
+	if out.Encode(r) != nil || out.Close() != nil || b.Len() > maxShown {
+		return false
+	}
+	for _, err := range s3.NewDecoder(&b, s3.S3JSON, s3.DecodeOptions{}).Resources() {
+		if err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // store imports the records.
@@ -450,11 +482,11 @@ func (in *imports) count(o *outcome, number int64, existed bool) {
 	case number == 0: // the deletion of what never was here
 	case o.Action == resolve.ActionDelete || o.Action == resolve.ActionMerge:
 		a.Deleted = append(a.Deleted, number)
+	case !existed:
+		a.Created = append(a.Created, number)
 	case o.kept:
 		a.Skipped = append(a.Skipped, number)
-	case existed:
-		a.Updated = append(a.Updated, number)
 	default:
-		a.Created = append(a.Created, number)
+		a.Updated = append(a.Updated, number)
 	}
 }

@@ -371,3 +371,20 @@ func TestSiblings(t *testing.T) {
 		t.Errorf("%+v", inbox)
 	}
 }
+
+// TestDeepValue: a value that is nested too deeply for its record ever to be
+// resolved is refused before anything is taken.
+func TestDeepValue(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	deep := strings.Repeat("[", 5000) + strings.Repeat("]", 5000)
+	office := `<resource name="org_office" uuid="o"><data field="extra" value="` + deep + `"/></resource>`
+	for _, element := range []string{organisation("bad", "Bad", "", `<data field="extra" value="`+deep+`"/>`), organisation("bad", "Bad", "", office)} {
+		for range 2 {
+			answer := f.send(t, "org/organisation.xml?ignore_errors=1", document(organisation("good", "Good", ""), element))
+			if *answer.Records != 1 || len(answer.Tree) != 1 {
+				t.Errorf("%d records, %d refused, %s", *answer.Records, len(answer.Tree), answer.Message)
+			}
+		}
+	}
+}

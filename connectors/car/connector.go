@@ -114,6 +114,13 @@ asked for that their schema of imports names, or ` + "`fields`" + `.
 
 An enumeration that breaks off ends the run and deletes nothing.
 
+### As a server
+
+` + "`gapless serve`" + ` is such a service if the configuration has a block ` + "`car:`" + `; its rows
+land in the hub. What it answers, and how it refuses each kind of bad input, is in
+tables in [the page about the wire](../wire/car.md); its queries have
+[a page](../wire/car-query.md) too.
+
 ### What replies mean
 
 | reply | what follows |

@@ -264,11 +264,12 @@ func Test2010(t *testing.T) {
 		for _, line := range test.lines {
 			t.Run(test.name+"/"+string(line), func(t *testing.T) {
 				t.Parallel()
-				test.policy.Compat, test.policy.Conflict = line, resolve.AcceptThis // which looks at no time yet
+				policy := test.policy
+				policy.Compat, policy.Conflict = line, resolve.AcceptThis // which looks at no time yet
 				if line == resolve.Eden {
-					test.policy.Conflict = resolve.AcceptFields
+					policy.Conflict = resolve.AcceptFields
 				}
-				got := resolved(t, compile(t, test.policy), resolve.Input{
+				got := resolved(t, compile(t, policy), resolve.Input{
 					Local:    resolve.Side{Data: []byte(local), Modified: resolve.At(on(t, test.localDay)), MCI: test.localMCI},
 					Remote:   resolve.Side{Data: []byte(remote), Modified: resolve.At(on(t, test.remoteDay)), MCI: test.remoteMCI},
 					LastSync: on(t, "05-01"), Now: on(t, "10-01"),

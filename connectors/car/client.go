@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // ClientOptions say which service to speak to, and how. Either a token or a key
@@ -77,7 +78,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	o.JobTimeout = cmp.Or(o.JobTimeout, 30*time.Minute)
 	o.Retries = max(0, cmp.Or(o.Retries, 4))
 	if o.sleep == nil {
-		o.sleep = sleep
+		o.sleep = httpx.Sleep
 	}
 	c.http = newHTTPClient(o)
 	return c, nil
@@ -129,17 +130,6 @@ func newHTTPClient(o *ClientOptions) *http.Client {
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return client
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Close drops idle connections.

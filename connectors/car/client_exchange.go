@@ -6,21 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // maxReply bounds the body of a reply that is read whole.
 const maxReply = 64 << 20
-
-// maxRetryAfter is the longest wait that a service can ask for.
-const maxRetryAfter = 5 * time.Minute
 
 // call is one request, sent any number of times: repeating any is harmless.
 type call struct {
@@ -81,16 +77,6 @@ func (e *Error) classify() error {
 	return gapless.Unrecoverable(e)
 }
 
-// transient reports whether the same request may be taken later.
-func transient(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
 // send carries a call out, again and again if that promises something. read
 // takes the body of a success; the call is repeated if it fails. The error is
 // classified.
@@ -108,19 +94,13 @@ func (c *Client) send(ctx context.Context, call *call, read func(status int, bod
 			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
 		}
 		refused, ok := errors.AsType[*Error](err)
-		if ok && !transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries || begun && call.once {
+		if ok && !httpx.Transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries || begun && call.once {
 			return err
 		}
-		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
+		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
 			return fmt.Errorf("%s: %w", call.what, err)
 		}
 	}
-}
-
-// backoff returns a random wait that may grow to five seconds.
-func backoff(attempt int) time.Duration {
-	limit := min(200*time.Millisecond<<min(attempt, 10), 5*time.Second)
-	return limit/2 + rand.N(limit/2)
 }
 
 // try sends a call once.
@@ -143,7 +123,7 @@ func (c *Client) try(ctx context.Context, call *call, read func(status int, body
 	if !call.accepts(response.StatusCode) {
 		text, _ := io.ReadAll(io.LimitReader(body, 4<<10)) // of a refusal, any part will do
 		refused := &Error{What: call.what, Status: response.StatusCode, Message: clip(string(text))}
-		return retryAfter(response.Header, time.Now()), refused.classify()
+		return httpx.RetryAfter(response.Header, time.Now()), refused.classify()
 	}
 	if err := read(response.StatusCode, body); err != nil {
 		if ctx.Err() != nil || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -191,18 +171,6 @@ func unreachable(ctx context.Context, call *call, err error) error {
 		err = addressed.Err
 	}
 	return gapless.Recoverable(fmt.Errorf("%s: the service cannot be reached: %w", call.what, err))
-}
-
-// retryAfter returns how long the service asks to wait.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	text := h.Get("Retry-After")
-	wait := time.Duration(0)
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
 }
 
 // exchange carries out a call whose reply is read whole, and has decode look at

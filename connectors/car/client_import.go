@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // maxStatusIDs is how many imports one question is about, and maxIDBytes how
@@ -60,7 +62,7 @@ type ImportFailure struct {
 
 // Permanent reports whether the same rows will fail again.
 func (f *ImportFailure) Permanent() bool {
-	return f.Status < 300 || f.Status >= 400 && f.Status < 500 && !transient(f.Status) &&
+	return f.Status < 300 || f.Status >= 400 && f.Status < 500 && !httpx.Transient(f.Status) &&
 		f.Status != http.StatusUnauthorized && f.Status != http.StatusForbidden
 }
 

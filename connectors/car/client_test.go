@@ -15,6 +15,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/car/wire"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 func TestAddress(t *testing.T) {
@@ -103,8 +104,8 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{"seconds", "2", 2 * time.Second, 2 * time.Second},
 		{"none", "", 0, 5 * time.Second},
-		{"a day", "86400", maxRetryAfter, maxRetryAfter},
-		{"a date", "Mon, 01 Jan 2300 00:00:00 GMT", maxRetryAfter, maxRetryAfter},
+		{"a day", "86400", httpx.MaxRetryAfter, httpx.MaxRetryAfter},
+		{"a date", "Mon, 01 Jan 2300 00:00:00 GMT", httpx.MaxRetryAfter, httpx.MaxRetryAfter},
 		{"a date gone", "Mon, 01 Jan 2001 00:00:00 GMT", 0, 5 * time.Second},
 		{"nonsense", "soon", 0, 5 * time.Second},
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // HTTPOptions are the optional arguments of [NewHTTP]. The zero value is
@@ -55,21 +57,10 @@ func (o *HTTPOptions) setDefaults() {
 	o.ListURIs = cmp.Or(o.ListURIs, 500)
 	o.ListBytes = cmp.Or(o.ListBytes, 256<<10)
 	if o.sleep == nil {
-		o.sleep = sleep
+		o.sleep = httpx.Sleep
 	}
 	if o.boundary == nil {
 		o.boundary = newBoundary
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // call is one command as it is sent, any number of times.
@@ -71,7 +71,7 @@ func (c *HTTPPushAPI) send(ctx context.Context, call *call) (*reply, error) {
 		if call.once || attempt >= c.opts.Retries || !errors.Is(err, ErrServerUnavailable) && !transient(err) {
 			return nil, c.diagnose(ctx, call, err)
 		}
-		if c.opts.sleep(ctx, max(wait, backoff(attempt))) != nil {
+		if c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))) != nil {
 			return nil, err
 		}
 	}
@@ -82,12 +82,6 @@ func transient(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Type == TypeUnknown && e.Status >= http.StatusInternalServerError &&
 		e.Status != http.StatusNotImplemented && e.Status != http.StatusHTTPVersionNotSupported
-}
-
-// backoff returns a random wait that may grow to five seconds.
-func backoff(attempt int) time.Duration {
-	limit := min(200*time.Millisecond<<min(attempt, 10), 5*time.Second)
-	return limit/2 + rand.N(limit/2)
 }
 
 // diagnose tells a session mismatch from other refusals, whatever the server
@@ -190,11 +184,7 @@ func typeOfStatus(status int) ErrorType {
 // waitAsked reads how long the server wants to be left alone, at most a
 // minute.
 func waitAsked(h http.Header) time.Duration {
-	seconds, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || seconds < 0 {
-		return 0
-	}
-	return time.Duration(min(seconds, 60)) * time.Second
+	return min(httpx.RetryAfter(h, time.Now()), time.Minute)
 }
 
 // request builds the request of one attempt.

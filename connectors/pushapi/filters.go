@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // writes reports whether an operation changes something at the server.
@@ -154,7 +156,7 @@ type rateLimit struct {
 // call passes freely.
 func NewRateLimit(parent PushAPI, perSecond float64, burst int) *Filter {
 	interval := time.Duration(float64(time.Second) / max(perSecond, 1))
-	r := &rateLimit{interval: interval, burst: time.Duration(max(burst, 1)) * interval, now: time.Now, sleep: sleep}
+	r := &rateLimit{interval: interval, burst: time.Duration(max(burst, 1)) * interval, now: time.Now, sleep: httpx.Sleep}
 	return NewFilter(parent, r.pass)
 }
 

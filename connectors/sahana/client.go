@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // clientOptions say which Eden to speak to, and how.
@@ -63,7 +64,7 @@ func newClient(opts clientOptions) (*client, error) {
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Minute)
 	o.Retries = max(0, cmp.Or(o.Retries, 4))
 	if o.sleep == nil {
-		o.sleep = sleep
+		o.sleep = httpx.Sleep
 	}
 	c.http = &http.Client{
 		Transport: &http.Transport{
@@ -94,17 +95,6 @@ func baseOf(text string) (string, error) {
 		return "", errors.New("has a query or a fragment")
 	}
 	return u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"), nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Close drops idle connections.

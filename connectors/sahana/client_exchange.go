@@ -6,23 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/sahana/s3"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 const (
 	// maxAnswer bounds an answer that is read whole.
 	maxAnswer = 256 << 20
-	// maxRetryAfter is the longest wait that an Eden can ask for.
-	maxRetryAfter = 5 * time.Minute
 	// formType is the content type of all bodies, JSON and XML among them: what
 	// an Eden itself sends, and the one that no version chokes on.
 	formType = "application/x-www-form-urlencoded"
@@ -141,12 +138,7 @@ func unreadable(ctx context.Context, c *call, err error) error {
 // again reports whether the same request may succeed a little later.
 func again(err error) bool {
 	if e, ok := errors.AsType[*refusal](err); ok {
-		switch e.status {
-		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true
-		}
-		return false
+		return httpx.Transient(e.status)
 	}
 	_, ok := errors.AsType[*lost](err)
 	return ok
@@ -173,16 +165,10 @@ func (c *client) send(ctx context.Context, call *call, read func(a *answer) erro
 		if !again(err) || attempt >= c.opts.Retries || begun && call.once {
 			return err
 		}
-		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
+		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
 			return fmt.Errorf("%s: %w", call.what, err)
 		}
 	}
-}
-
-// backoff returns a random wait that may grow to five seconds.
-func backoff(attempt int) time.Duration {
-	limit := min(200*time.Millisecond<<min(attempt, 10), 5*time.Second)
-	return limit/2 + rand.N(limit/2)
 }
 
 // begin sends a call once and returns an answer that is no refusal.
@@ -207,7 +193,7 @@ func (c *client) begin(ctx context.Context, call *call) (_ *answer, wait time.Du
 	}
 	err = refuse(call, a)
 	_ = a.Close() // a refusal either way
-	return nil, retryAfter(a.header, time.Now()), err
+	return nil, httpx.RetryAfter(a.header, time.Now()), err
 }
 
 func (c *client) request(ctx context.Context, call *call) (*http.Request, error) {
@@ -228,18 +214,6 @@ func (c *client) request(ctx context.Context, call *call) (*http.Request, error)
 		h.Set("Authorization", c.authorization)
 	}
 	return request, nil
-}
-
-// retryAfter returns how long the Eden asks to wait.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	text := h.Get("Retry-After")
-	wait := time.Duration(0)
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
 }
 
 // watchdog ends an exchange in which nothing moves while it is waited for.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/sahana/s3"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // tablePath returns where the records of a table stand: org_office is
@@ -226,7 +227,7 @@ func (c *client) file(ctx context.Context, stored string) (io.ReadCloser, error)
 			}
 			return nil, err
 		}
-		if err := c.opts.sleep(ctx, max(wait, backoff(attempt))); err != nil {
+		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
 			return nil, fmt.Errorf("%s: %w", request.what, err)
 		}
 	}

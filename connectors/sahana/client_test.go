@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,7 +100,7 @@ func TestWatchdog(t *testing.T) {
 		if n, err := answer.Read(make([]byte, 1)); n != 1 || err != nil {
 			t.Error(n, err)
 		}
-		must(t, sleep(ctx, time.Hour))
+		must(t, httpx.Sleep(ctx, time.Hour))
 		begin := time.Now()
 		if _, err := answer.Read(make([]byte, 1)); !errors.Is(err, errSilent) || !errors.Is(err, errBroken) || time.Since(begin) != time.Minute {
 			t.Error(time.Since(begin), err)
@@ -131,26 +132,6 @@ func TestRetries(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "503 Service Unavailable: Ticket issued (ticket eden/127.0.0.1.2026-11-01)") {
 		t.Error(err)
 	}
-	for attempt := range 8 {
-		if wait, limit := backoff(attempt), min(200*time.Millisecond<<attempt, 5*time.Second); wait < limit/2 || wait > limit {
-			t.Errorf("attempt %d waits %s", attempt, wait)
-		}
-	}
-}
-
-func TestSleep(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		if err := sleep(t.Context(), time.Minute); err != nil || time.Since(begin) != time.Minute {
-			t.Error(time.Since(begin), err)
-		}
-		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(gapless.ErrInterrupted)
-		if err := sleep(ctx, time.Minute); err != gapless.ErrInterrupted { //nolint:errorlint // the cause itself
-			t.Error(err)
-		}
-	})
 }
 
 // TestInterrupted runs end with the reason they were interrupted for.

@@ -76,7 +76,7 @@ func Rooms() []Room {
 		{"proof", 1, "pure: digests, certificates, their chain, and the check of both", []string{root}},
 		{"mapping", 1, "pure: compiled filters and field mappings over raw bytes, with a fingerprint", []string{root}},
 		{"event", 1, "CloudEvents envelopes", []string{root}},
-		{"httpx", 1, "the one outgoing-HTTP policy: timeouts, retry budget, rate, body limits, redaction", []string{root}},
+		{"httpx", 1, "what clients share about asking again: which statuses promise something, and how long to wait", []string{root}},
 		{"", 0, "the SDK and the words; standard library only", nil},
 		{"gaplesstest", TestFloor, "for authors: conformance suite, fault injector, seeded simulator", []string{"engine", "hub", "state", "state/sqlite", floor1, root}},
 		{"state/statetest", TestFloor, "the conformance suite of state stores", []string{"state", "plan", "proof", root}},

@@ -1,0 +1,62 @@
+package httpx
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+)
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	for attempt := range 100 {
+		if d := Backoff(attempt); d < 100*time.Millisecond || d > 5*time.Second {
+			t.Errorf("%d: %s", attempt, d)
+		}
+	}
+	for attempt := range 8 {
+		if wait, limit := Backoff(attempt), min(200*time.Millisecond<<attempt, 5*time.Second); wait < limit/2 || wait > limit {
+			t.Errorf("attempt %d waits %s", attempt, wait)
+		}
+	}
+}
+
+func TestTransient(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]bool{200: false, 302: false, 400: false, 401: false, 404: false, 408: true, 409: false, 429: true, 500: true, 501: false, 502: true, 503: true, 504: true} {
+		if Transient(status) != want {
+			t.Errorf("%d: %v", status, !want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for header, want := range map[string]time.Duration{
+		"": 0, "5": 5 * time.Second, "-1": 0, "soon": 0, "86400": MaxRetryAfter,
+		"Thu, 01 Jan 2026 00:00:09 GMT": 9 * time.Second, "Mon, 01 Jan 2001 00:00:00 GMT": 0, "Mon, 01 Jan 2300 00:00:00 GMT": MaxRetryAfter,
+	} {
+		if got := RetryAfter(http.Header{"Retry-After": {header}}, now); got != want {
+			t.Errorf("%q: %s, want %s", header, got, want)
+		}
+	}
+}
+
+func TestSleep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		if err := Sleep(t.Context(), time.Minute); err != nil || time.Since(begin) != time.Minute {
+			t.Error(time.Since(begin), err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(gapless.ErrInterrupted)
+		if err := Sleep(ctx, time.Minute); err != gapless.ErrInterrupted { //nolint:errorlint // the cause itself
+			t.Error(err)
+		}
+	})
+}

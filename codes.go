@@ -16,7 +16,7 @@ type CodeInfo struct {
 }
 
 // The codes. Numbers are never reused: 10xx configuration, 20xx runs and
-// plans, 30xx guards and proofs, 40xx stores, 50xx data.
+// plans, 30xx guards and proofs, 40xx stores, 50xx data, 60xx files.
 const (
 	CodeConfig          Code = 1001
 	CodeUnknownOption   Code = 1002
@@ -41,6 +41,9 @@ const (
 	CodeStoreVersion    Code = 4004
 	CodeRejectedRecords Code = 5001
 	CodeNotFound        Code = 5002
+	CodeFiles           Code = 6001
+	CodeFileList        Code = 6002
+	CodeCart            Code = 6003
 )
 
 var codes = map[Code]CodeInfo{
@@ -67,6 +70,9 @@ var codes = map[Code]CodeInfo{
 	CodeStoreVersion:    {Title: "a store was written by a newer version", Hint: "use that version or a newer one", Exit: ExitUsage},
 	CodeRejectedRecords: {Title: "some records could not be synced", Hint: "gapless deadletters list shows each with its reason", Exit: ExitSource + int(CauseUnreadable)},
 	CodeNotFound:        {Title: "there is no such thing", Hint: "list what there is first", Exit: ExitUsage},
+	CodeFiles:           {Title: "files are missing or are not what was promised", Hint: "run the same command again: what is there and right is not fetched twice"},
+	CodeFileList:        {Title: "a list of files cannot be used", Hint: "correct the event or list that names them", Exit: ExitSource + int(CauseUnreadable)},
+	CodeCart:            {Title: "a cart could not be staged", Hint: "the message is the cart server's; run the same command again when that is mended"},
 }
 
 // Codes returns the table of all codes in ascending order.

@@ -74,6 +74,27 @@ type Getter interface {
 	Get(ctx context.Context, p Partition, key string) (Record, error)
 }
 
+// ConditionalPusher is a session that can tell whether a record is still what
+// it was read as. It is how a record that somebody else writes as well is
+// changed without losing their change.
+type ConditionalPusher interface {
+	// PushIf is Push for rows whose record is still as expected: expect[i] is
+	// what the record of row i looked like, as the rows before it leave it. A
+	// row that finds something else, synced or not, is not applied, and comes
+	// back in the receipt's Rejected with an error that wraps [ErrChanged].
+	// Nothing comes between the comparison and the push of a row.
+	PushIf(ctx context.Context, b *Batch, expect []Expectation) (Receipt, error)
+}
+
+// Expectation is what a record was read as. Parts are not compared.
+type Expectation struct {
+	// Exists says whether there is a record at all; the rest is of no meaning
+	// if there is none.
+	Exists bool
+	// Version and Data are as the destination gives them back, byte for byte.
+	Version, Data []byte
+}
+
 // Searchable is a session that knows whether readers see what was pushed.
 type Searchable interface {
 	// Searchable reports whether everything up to serial is visible to

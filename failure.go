@@ -128,6 +128,9 @@ var (
 	// ErrIncarnation: the destination restarted and may have lost what was not
 	// synced; the run ends and the next one pushes it again.
 	ErrIncarnation = errors.New("the destination restarted during the run")
+	// ErrChanged: somebody else has written the record since it was read; see
+	// [ConditionalPusher].
+	ErrChanged = errors.New("the record has changed in the meantime")
 	// ErrNotFound: no such record, run, plan or certificate.
 	ErrNotFound = errors.New("not found")
 	// ErrInterrupted is the cancel cause of an orderly stop.

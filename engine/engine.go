@@ -14,6 +14,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/mapping"
+	"github.com/gapless-sync/gapless/resolve"
 	"github.com/gapless-sync/gapless/state"
 )
 
@@ -24,6 +25,12 @@ type Config struct {
 	Connector   string
 	Source      gapless.Source
 	Destination gapless.Destination
+	// Sides are the two ends of a two-way connector; Source and Destination
+	// are nil then, and so is Mapping.
+	Sides []Side
+	// Policy decides between the sides, the first being local; it is by our
+	// own rules ([resolve.Strict]).
+	Policy resolve.Policy
 	// Mapping is nil if records pass unchanged.
 	Mapping *mapping.Program
 	Store   state.Store
@@ -92,6 +99,7 @@ func setDefault[T comparable](field *T, value T) {
 type Engine struct {
 	Config
 	baselines baselines
+	resolver  *resolve.Resolver // nil unless there are two sides
 	events    sync.Mutex
 	// step is called before and after each durable step; tests die there.
 	step func(name string)
@@ -99,8 +107,12 @@ type Engine struct {
 
 // New checks the configuration and prepares the folder.
 func New(c Config) (*Engine, error) {
-	if c.Connector == "" || c.Source == nil || c.Destination == nil || c.Store == nil || c.Dir == "" {
-		return nil, errors.New("engine: connector, source, destination, store and folder are all needed")
+	if c.Connector == "" || c.Store == nil || c.Dir == "" {
+		return nil, errors.New("engine: connector, store and folder are all needed")
+	}
+	resolver, err := c.ends()
+	if err != nil {
+		return nil, err
 	}
 	c.Settings = c.Settings.withDefaults()
 	if c.Now == nil {
@@ -116,7 +128,7 @@ func New(c Config) (*Engine, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create folder for fingerprints: %w", err)
 	}
-	e := &Engine{Config: c, step: func(string) {}}
+	e := &Engine{Config: c, resolver: resolver, step: func(string) {}}
 	e.baselines = baselines{dir: c.Dir, step: func(name string) { e.step(name) }}
 	return e, nil
 }

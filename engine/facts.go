@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/plan"
@@ -16,6 +17,9 @@ import (
 // survey is what is known before anything is read: the source's description
 // and the facts about each of its partitions.
 type survey struct {
+	source gapless.Source
+	// prefix of the names of the partitions in state.
+	prefix      string
 	description gapless.Description
 	// fingerprint of filter, mapping, key and schema.
 	fingerprint string
@@ -33,16 +37,22 @@ type surveyed struct {
 
 // survey gathers the facts. The session may be read-only.
 func (e *Engine) survey(ctx context.Context, session gapless.Session, full bool) (*survey, error) {
-	s := &survey{}
+	return e.surveyOf(ctx, e.Source, "", session, full)
+}
+
+// surveyOf is survey for a source whose partitions state knows with a prefix;
+// without one the source is the only one.
+func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix string, session gapless.Session, full bool) (*survey, error) {
+	s := &survey{source: source, prefix: prefix}
 	var err error
-	if s.description, err = e.Source.Describe(ctx); err != nil {
+	if s.description, err = source.Describe(ctx); err != nil {
 		return nil, fmt.Errorf("describe source: %w", err)
 	}
 	if s.status, err = session.Status(ctx); err != nil {
 		return nil, fmt.Errorf("read back destination: %w", err)
 	}
 	s.fingerprint = fingerprintOf(s.description, e.Mapping.Fingerprint())
-	partitions, err := e.partitions(ctx, s.description)
+	partitions, err := partitionsOf(ctx, source, s.description)
 	if err != nil {
 		return nil, err
 	}
@@ -53,18 +63,18 @@ func (e *Engine) survey(ctx context.Context, session gapless.Session, full bool)
 	byID := make(map[string]state.Partition, len(known))
 	listed := make(map[string]bool, len(partitions))
 	for _, p := range partitions {
-		listed[p.ID] = true
+		listed[prefix+p.ID] = true
 	}
 	for _, k := range known {
 		byID[k.ID] = k
-		if !listed[k.ID] {
+		if strings.HasPrefix(k.ID, prefix) && !listed[k.ID] {
 			s.vanished = append(s.vanished, k.ID)
 		}
 	}
 	for _, p := range partitions {
-		item := surveyed{partition: p, known: byID[p.ID]}
+		item := surveyed{partition: p, known: byID[prefix+p.ID]}
 		if item.facts, err = e.facts(ctx, s, p, item.known); err != nil {
-			return nil, fmt.Errorf("partition %s: %w", p.ID, err)
+			return nil, fmt.Errorf("partition %s: %w", prefix+p.ID, err)
 		}
 		item.facts.Forced = full
 		s.partitions = append(s.partitions, item)
@@ -72,10 +82,10 @@ func (e *Engine) survey(ctx context.Context, session gapless.Session, full bool)
 	return s, nil
 }
 
-// partitions lists what the source has now; without [gapless.Partitioner] it
+// partitionsOf lists what a source has now; without [gapless.Partitioner] it
 // is one partition per collection.
-func (e *Engine) partitions(ctx context.Context, d gapless.Description) ([]gapless.Partition, error) {
-	lister, ok := e.Source.(gapless.Partitioner)
+func partitionsOf(ctx context.Context, source gapless.Source, d gapless.Description) ([]gapless.Partition, error) {
+	lister, ok := source.(gapless.Partitioner)
 	if !ok {
 		var list []gapless.Partition
 		for _, c := range d.Collections {
@@ -103,12 +113,13 @@ func fingerprintOf(d gapless.Description, mapping string) string {
 }
 
 func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, known state.Partition) (plan.Facts, error) {
+	name := s.prefix + p.ID
 	f := plan.Facts{
-		Partition:        p.ID,
+		Partition:        name,
 		Model:            s.description.Model,
 		DestinationNew:   known.ID == "",
 		DestinationEmpty: !s.status.Holds,
-		Destination:      s.status.Checkpoints[p.ID],
+		Destination:      s.status.Checkpoints[name],
 		State:            known.Checkpoint,
 		LastOutcome:      known.Outcome,
 		FullUnfinished:   known.Unfinished,
@@ -116,9 +127,9 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 	}
 	f.DestinationReplaced = known.DestinationID != "" && s.status.ID != "" && known.DestinationID != s.status.ID
 	f.FingerprintChanged = known.ID != "" && known.Fingerprint != s.fingerprint
-	_, f.CanFetch = e.Source.(gapless.Fetcher)
-	_, f.CanReadKeys = e.Source.(gapless.KeyReader)
-	if positioner, ok := e.Source.(gapless.Positioner); ok {
+	_, f.CanFetch = s.source.(gapless.Fetcher)
+	_, f.CanReadKeys = s.source.(gapless.KeyReader)
+	if positioner, ok := s.source.(gapless.Positioner); ok {
 		position, err := positioner.Position(ctx, p)
 		if err != nil {
 			return f, fmt.Errorf("take position: %w", err)
@@ -128,18 +139,18 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 	if f.Model == gapless.ModelModified && e.Settings.Reconcile >= 0 {
 		f.ReconcileDue = e.Now().Sub(known.Reconciled) >= e.Settings.Reconcile
 	}
-	if f.Model == gapless.ModelFull {
+	if f.Model == gapless.ModelFull && s.prefix == "" {
 		if err := e.baselineFacts(&f, known); err != nil {
 			return f, err
 		}
 	}
 	if f.Model != gapless.ModelFull && f.Start() != "" && !f.Destination.Same(f.State) {
 		var err error
-		if f.Unaccounted, err = e.unaccounted(ctx, p.ID, f.Start()); err != nil {
+		if f.Unaccounted, err = e.unaccounted(ctx, name, f.Start()); err != nil {
 			return f, err
 		}
 	}
-	return f, e.resumeFacts(ctx, &f, p, known)
+	return f, e.resumeFacts(ctx, s, &f, p, known)
 }
 
 // unaccounted reports whether no certificate accounts for what lies before a
@@ -178,11 +189,11 @@ func (e *Engine) baselineFacts(f *plan.Facts, known state.Partition) error {
 	return b.close()
 }
 
-func (e *Engine) resumeFacts(ctx context.Context, f *plan.Facts, p gapless.Partition, known state.Partition) error {
+func (e *Engine) resumeFacts(ctx context.Context, s *survey, f *plan.Facts, p gapless.Partition, known state.Partition) error {
 	d := f.Destination
 	if d.Mark != "" && d.Same(known.Checkpoint) && len(known.Progress) > 0 {
 		f.ProgressIntact = f.Model != gapless.ModelFull || e.baselines.of(p.ID).canResume(known.LogSize)
-		if resumer, ok := e.Source.(gapless.Resumer); ok && f.ProgressIntact {
+		if resumer, ok := s.source.(gapless.Resumer); ok && f.ProgressIntact {
 			honoured, err := resumer.CanResume(ctx, p, d.Mark, d.Target)
 			if err != nil {
 				return fmt.Errorf("ask source whether it can resume: %w", err)
@@ -190,7 +201,7 @@ func (e *Engine) resumeFacts(ctx context.Context, f *plan.Facts, p gapless.Parti
 			f.ProgressHonoured = honoured
 		}
 	}
-	checker, ok := e.Source.(gapless.PositionChecker)
+	checker, ok := s.source.(gapless.PositionChecker)
 	if start := f.Start(); ok && start != "" {
 		err := checker.CheckPosition(ctx, p, start)
 		if err != nil && gapless.KindOf(err) != gapless.KindExpired {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/gapless-sync/gapless"
@@ -15,137 +14,32 @@ import (
 	"github.com/gapless-sync/gapless/state"
 )
 
-// Batches on their way between reader and pusher; with one being filled and
-// one being pushed they bound the memory of a partition.
-const batchesInFlight = 2
-
 // rowHash is what one row counts as.
 type rowHash struct{ key, content, delivery gapless.Hash128 }
 
-// readAndPush reads the source on one goroutine and processes its batches, in
-// order, on this one. It returns nil only if the source was read to its end
-// and everything was pushed.
+// readAndPush reads the source and processes its batches, in order. It returns
+// nil only if the source was read to its end and everything was pushed.
 func (t *task) readAndPush(ctx context.Context) error {
 	if t.decision.Mode != plan.ModeRepair {
-		if err := t.pump(ctx, t.readSource); err != nil {
+		r := t.reader()
+		if err := r.pump(ctx, r.readSource); err != nil {
 			return err
 		}
 	}
 	if t.decision.Repair && t.compare == nil {
-		return t.pump(ctx, func(ctx context.Context, out *gapless.Output) error { return t.fetch(ctx, t.known.Repair, out) })
+		return t.fetch(ctx, t.known.Repair)
 	}
 	return nil
 }
 
-// pump runs read on a goroutine of its own and processes what it emits.
-func (t *task) pump(ctx context.Context, read func(context.Context, *gapless.Output) error) error {
-	reading, stop := context.WithCancelCause(t.reading)
-	defer stop(nil)
-	full := make(chan *gapless.Batch, batchesInFlight)
-	free := make(chan *gapless.Batch, batchesInFlight+1)
-	var readErr error
-	go func() {
-		defer close(full)
-		readErr = t.drive(reading, full, free, read)
-	}()
-	var err error
-	for b := range full {
-		if err == nil {
-			if err = t.process(ctx, b); err != nil {
-				stop(err)
-			}
-		}
-		select {
-		case free <- b:
-		default:
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return readErr
+func (t *task) reader() *reader {
+	return &reader{run: t.run, source: t.Source, partition: t.partition, name: t.partition.ID, decision: t.decision, process: t.process}
 }
 
-// drive calls read once, with an output that feeds full. A read that ends
-// after it was told to stop has not seen the end, whatever it returns.
-func (t *task) drive(ctx context.Context, full chan<- *gapless.Batch, free <-chan *gapless.Batch, read func(context.Context, *gapless.Output) error) error {
-	t.fed = feed{}
-	emit := func(ctx context.Context, b *gapless.Batch) (*gapless.Batch, error) {
-		t.fed.sinceMark++
-		if b.Mark != "" {
-			t.fed = feed{mark: b.Mark}
-		}
-		select {
-		case full <- b:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-		select {
-		case empty := <-free:
-			return empty, nil
-		default:
-			return &gapless.Batch{}, nil
-		}
-	}
-	out := gapless.NewOutput(ctx, t.partition, t.Settings.BatchRows, t.Settings.BatchBytes, emit)
-	err := read(ctx, out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("read partition %s: %w", t.partition.ID, err)
-	}
-	return nil
-}
-
-// feed is what the reading goroutine has handed over so far.
-type feed struct {
-	mark      gapless.Mark
-	sinceMark int // batches
-}
-
-// readSource calls the read method that the decision asks for. After a
-// recoverable failure it is called again from the last mark, unless that
-// would emit records of an enumeration twice.
-func (t *task) readSource(ctx context.Context, out *gapless.Output) error {
-	return t.retry(ctx, t.partition.ID, "read", func() error {
-		discard(out)
-		if t.decision.Mode == plan.ModeIncremental {
-			from := t.decision.From
-			if t.fed.mark != "" {
-				from = gapless.Position(t.fed.mark)
-			}
-			return t.Source.(gapless.ChangeReader).ReadChanges(ctx, t.partition, from, t.decision.To, out)
-		}
-		after := t.decision.Mark
-		if t.fed.mark != "" {
-			after = t.fed.mark
-		}
-		err := t.Source.ReadAll(ctx, t.partition, after, out)
-		if err != nil && t.fed.sinceMark > 0 {
-			return &final{err}
-		}
-		return err
-	})
-}
-
-// discard forgets what was emitted but not handed over by a failed attempt.
-func discard(out *gapless.Output) {
-	b := out.Batch()
-	p := b.Partition
-	b.Reset()
-	b.Partition = p
-}
-
-// fetch reads single records. A record whose key is not known cannot be.
-func (t *task) fetch(ctx context.Context, keys []string, out *gapless.Output) error {
-	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "" })
-	return t.retry(ctx, t.partition.ID, "fetch", func() error {
-		return t.Source.(gapless.Fetcher).Fetch(ctx, t.partition, keys, out)
-	})
+// fetch reads single records and pushes them.
+func (t *task) fetch(ctx context.Context, keys []string) error {
+	r := t.reader()
+	return r.pump(ctx, func(ctx context.Context, out *gapless.Output) error { return r.fetch(ctx, keys, out) })
 }
 
 // process takes one batch from the source to the destination.

@@ -60,8 +60,7 @@ func (t *task) reconcile(ctx context.Context) error {
 			return gapless.Unrecoverable(fmt.Errorf(
 				"%d records, such as %q, were never told as changes, and the source cannot read single records", len(missed), missed[0]))
 		}
-		err := t.pump(ctx, func(ctx context.Context, out *gapless.Output) error { return t.fetch(ctx, missed[:n], out) })
-		if err != nil {
+		if err := t.fetch(ctx, missed[:n]); err != nil {
 			return err
 		}
 		missed = missed[n:]

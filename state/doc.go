@@ -1,6 +1,7 @@
 // Package state says what the engine remembers between runs, and by which
 // contract: connectors with their leases and epochs, partitions with their
-// checkpoints, runs, plans, certificates and dead letters.
+// checkpoints, runs, plans, certificates and dead letters; of two-way connectors
+// also the ledger of both sides and the conflict inbox.
 //
 // Only the types and the [Store] interface live here. A store is a folder
 // below: state/sqlite on one node. Whether a run should be full or

@@ -22,6 +22,8 @@ type Store interface {
 	PlanKeeper
 	CertificateReader
 	DeadLetterReader
+	Ledger
+	ConflictKeeper
 	io.Closer
 }
 
@@ -144,8 +146,17 @@ type Commit struct {
 	// same partition and stage, and same key or, without a key, same origin
 	// and line.
 	DeadLetters []DeadLetter
-	// At is when letters count as resolved; zero means the clock of this
-	// machine.
+	// Entries are created or replaced by collection and key, or deleted if
+	// they have no value. The news of these keys are no longer staged.
+	Entries []Entry
+	// Conflicts are added. One whose id is there already gets Run and At and
+	// keeps the rest; once it was decided it keeps all.
+	Conflicts []Conflict
+	// Carried lists the ids of conflicts whose decision was carried out. They
+	// are resolved; ids that are not decided and open are passed over.
+	Carried []string
+	// At is when letters and conflicts count as resolved; zero means the clock
+	// of this machine.
 	At time.Time
 }
 

@@ -52,7 +52,13 @@ func store(ctx context.Context, tx *sql.Tx, l state.Lease, c state.Commit) error
 	if err := resolve(ctx, tx, l, c); err != nil {
 		return err
 	}
-	return openLetters(ctx, tx, c.DeadLetters)
+	if err := openLetters(ctx, tx, c.DeadLetters); err != nil {
+		return err
+	}
+	if err := saveEntries(ctx, tx, l.Connector, c.Entries); err != nil {
+		return fmt.Errorf("entries: %w", err)
+	}
+	return addConflicts(ctx, tx, c.Conflicts)
 }
 
 // consistent reports what in c does not belong to the connector of the lease
@@ -83,6 +89,14 @@ func consistent(l state.Lease, c state.Commit) error {
 	}
 	for i := range c.DeadLetters {
 		err = errors.Join(err, belongs(c.DeadLetters[i].Connector, "dead letter of partition", c.DeadLetters[i].Partition))
+	}
+	for i := range c.Entries {
+		if e := &c.Entries[i]; e.Collection == "" || e.Key == "" {
+			err = errors.Join(err, fmt.Errorf("entry of key %q in collection %q: both need a name", e.Key, e.Collection))
+		}
+	}
+	for i := range c.Conflicts {
+		err = errors.Join(err, belongs(c.Conflicts[i].Connector, "conflict", c.Conflicts[i].ID))
 	}
 	return err
 }
@@ -156,14 +170,17 @@ func resolve(ctx context.Context, tx *sql.Tx, l state.Lease, c state.Commit) err
 	if at.IsZero() {
 		at = time.Now()
 	}
-	const statement = `
-		UPDATE dead_letters SET resolved_at = $1, resolved_by = $2 WHERE id = $3 AND connector = $4 AND resolved_at = 0`
-	return each(ctx, tx, statement, c.Resolved, func(stmt *sql.Stmt, id *string) error {
+	const set = ` SET resolved_at = $1, resolved_by = $2 WHERE id = $3 AND connector = $4 AND resolved_at = 0`
+	do := func(stmt *sql.Stmt, id *string) error {
 		if _, err := stmt.ExecContext(ctx, nanos(at), by, *id, l.Connector); err != nil {
 			return fmt.Errorf("resolve %s: %w", *id, err)
 		}
 		return nil
-	})
+	}
+	if err := each(ctx, tx, `UPDATE dead_letters`+set, c.Resolved, do); err != nil {
+		return err
+	}
+	return each(ctx, tx, `UPDATE conflicts`+set+` AND take <> ''`, c.Carried, do)
 }
 
 func openLetters(ctx context.Context, tx *sql.Tx, letters []state.DeadLetter) error {

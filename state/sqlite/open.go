@@ -24,7 +24,7 @@ import (
 var migrations embed.FS
 
 // schemaVersion is the number of the last file in migrations/.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // FileName of the database within its folder. SQLite keeps files with the
 // suffixes -wal and -shm beside it while it is open.

@@ -1,0 +1,69 @@
+-- What two-way connectors remember of their sides; 0 is this, 1 is other.
+
+-- +goose Up
+
+-- What the sides of a key were last seen to hold.
+CREATE TABLE entries (
+    connector  TEXT    NOT NULL REFERENCES connectors (name),
+    collection BYTEA   NOT NULL,
+    record_key BYTEA   NOT NULL,
+    live_this  BOOLEAN NOT NULL,
+    live_other BOOLEAN NOT NULL,
+    open       BOOLEAN NOT NULL, -- looked at again by every run
+    value      BYTEA   NOT NULL, -- the engine's
+    PRIMARY KEY (connector, collection, record_key)
+);
+CREATE INDEX entries_open ON entries (connector, collection, record_key) WHERE open;
+
+-- What a run has read of the sides and not settled yet.
+CREATE TABLE news (
+    connector  TEXT    NOT NULL REFERENCES connectors (name),
+    collection BYTEA   NOT NULL,
+    record_key BYTEA   NOT NULL,
+    side       INTEGER NOT NULL,
+    seen       BOOLEAN NOT NULL, -- and nothing more is known
+    op         INTEGER NOT NULL,
+    version    BYTEA   NOT NULL,
+    modified   BIGINT  NOT NULL,
+    data       BYTEA,
+    row_count  BIGINT  NOT NULL, -- of the digest
+    sum0       BIGINT  NOT NULL, -- 32 bits each of its sum, the lowest first, so that
+    sum1       BIGINT  NOT NULL, -- two billion of them can be added up without a carry
+    sum2       BIGINT  NOT NULL,
+    sum3       BIGINT  NOT NULL,
+    PRIMARY KEY (connector, collection, record_key, side)
+);
+CREATE INDEX news_unsettled ON news (connector, collection, record_key) WHERE NOT seen;
+
+-- Edits that were not taken, and what people decided about them.
+CREATE TABLE conflicts (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    connector   TEXT    NOT NULL REFERENCES connectors (name),
+    run         TEXT    NOT NULL,
+    collection  BYTEA   NOT NULL,
+    record_key  BYTEA   NOT NULL,
+    field       BYTEA   NOT NULL,
+    deletion    BOOLEAN NOT NULL,
+    loser       INTEGER NOT NULL,
+    held        BOOLEAN NOT NULL,
+    rule        TEXT    NOT NULL,
+    reason      TEXT    NOT NULL,
+    this        BYTEA,            -- JSON
+    other       BYTEA,            -- JSON
+    edited      BIGINT  NOT NULL,
+    found_at    BIGINT  NOT NULL,
+    take        TEXT    NOT NULL, -- empty until it is decided
+    value       BYTEA,            -- JSON
+    decided_by  TEXT    NOT NULL,
+    decided_at  BIGINT  NOT NULL,
+    resolved_at BIGINT  NOT NULL, -- 0 while the conflict is open
+    resolved_by TEXT    NOT NULL
+);
+CREATE INDEX conflicts_by_time ON conflicts (connector, found_at, id);
+CREATE INDEX conflicts_by_record ON conflicts (connector, collection, record_key);
+CREATE INDEX conflicts_decided ON conflicts (connector) WHERE resolved_at = 0 AND take <> '';
+
+-- +goose Down
+DROP TABLE conflicts;
+DROP TABLE news;
+DROP TABLE entries;

@@ -12,7 +12,7 @@ import (
 // count reads what the plan's decisions would read and counts what would
 // change. Nothing is pushed or stored.
 func (e *Engine) count(ctx context.Context, session gapless.Session, s *survey, p *plan.Plan) error {
-	r := &run{Engine: e, survey: s, plan: *p, reading: ctx, started: e.Now(), session: session, lease: &lease{}}
+	r := &run{Engine: e, scope: s, plan: *p, reading: ctx, started: e.Now(), session: session, lease: &lease{}}
 	for i := range s.partitions {
 		c, reason, err := r.countPartition(ctx, &s.partitions[i], p.Decisions[i])
 		if err != nil {

@@ -30,6 +30,7 @@ type survey struct {
 }
 
 type surveyed struct {
+	survey    *survey
 	partition gapless.Partition
 	known     state.Partition
 	facts     plan.Facts
@@ -72,7 +73,7 @@ func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix str
 		}
 	}
 	for _, p := range partitions {
-		item := surveyed{partition: p, known: byID[prefix+p.ID]}
+		item := surveyed{survey: s, partition: p, known: byID[prefix+p.ID]}
 		if item.facts, err = e.facts(ctx, s, p, item.known); err != nil {
 			return nil, fmt.Errorf("partition %s: %w", prefix+p.ID, err)
 		}

@@ -20,7 +20,7 @@ type fullRun struct {
 // everything it holds of this connector.
 func (r *run) beginFull(ctx context.Context, decisions []plan.Decision) error {
 	runner, ok := r.session.(gapless.FullRunner)
-	if !ok || len(decisions) == 0 || len(r.survey.vanished) > 0 {
+	if !ok || len(decisions) == 0 || len(r.scope.vanished) > 0 {
 		return nil
 	}
 	resumed := false
@@ -54,10 +54,10 @@ func (r *run) beginPlanned(ctx context.Context) error {
 	if err == nil || gapless.KindOf(err) != gapless.KindExpired {
 		return err
 	}
-	for i := range r.survey.partitions {
-		r.survey.partitions[i].facts.ProgressHonoured = false
+	for i := range r.scope.partitions {
+		r.scope.partitions[i].facts.ProgressHonoured = false
 	}
-	r.plan = r.decide(r.survey)
+	r.plan = r.decide(r.scope)
 	r.plan.Seal()
 	if err := r.Store.SavePlan(ctx, r.plan); err != nil {
 		return fmt.Errorf("save plan: %w", err)
@@ -72,7 +72,7 @@ func (r *run) beginAgain(ctx context.Context, d plan.Decision) error {
 	r.mu.Lock()
 	r.full = nil
 	r.mu.Unlock()
-	if len(r.survey.partitions) > 1 {
+	if len(r.scope.partitions) > 1 {
 		return nil
 	}
 	return r.beginFull(ctx, []plan.Decision{d})

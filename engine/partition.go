@@ -65,7 +65,7 @@ func (r *run) perPartition(ctx context.Context, s *surveyed, d plan.Decision) er
 	if d.Mode != plan.ModeResume || outcomeOf(err) != plan.OutcomeComplete || s.facts.Model == gapless.ModelFull {
 		return err
 	}
-	next := surveyed{partition: s.partition, known: t.known, facts: s.facts}
+	next := surveyed{survey: s.survey, partition: s.partition, known: t.known, facts: s.facts}
 	next.facts.Destination, next.facts.State = t.checkpoint, t.checkpoint
 	next.facts.LastOutcome, next.facts.FullUnfinished = plan.OutcomeComplete, false
 	_, changesErr := r.carryOut(ctx, &next, plan.Decide(next.facts))
@@ -383,18 +383,9 @@ func (t *task) abandon(ctx context.Context, cause error) error {
 
 // certify seals the certificate and stores it with the partition.
 func (t *task) certify(ctx context.Context, p state.Partition, commit state.Commit, cause error) error {
-	previous, err := t.Store.LastCertificate(ctx, t.Connector, t.partition.ID)
-	last := &previous
-	if errors.Is(err, gapless.ErrNotFound) {
-		last = nil
-	} else if err != nil {
-		return fmt.Errorf("read the last certificate: %w", err)
-	}
-	c := t.books.close(cause)
-	c.Checkpoint, c.Finished = t.checkpoint, t.Now().UTC()
-	c.Seal(last)
-	if err := c.Verify(); err != nil {
-		return gapless.Unrecoverable(gapless.Errorf(gapless.CodeGap, t.Connector, "account of partition %s: %w", t.partition.ID, err))
+	c, err := t.sealed(ctx, cause)
+	if err != nil {
+		return err
 	}
 	commit.Partitions = append(commit.Partitions, p)
 	commit.Certificates = append(commit.Certificates, c)
@@ -403,6 +394,24 @@ func (t *task) certify(ctx context.Context, p state.Partition, commit state.Comm
 	}
 	t.known, t.certificate = p, c.ID
 	return nil
+}
+
+// sealed returns the certificate of what was done so far.
+func (t *task) sealed(ctx context.Context, cause error) (proof.Certificate, error) {
+	previous, err := t.Store.LastCertificate(ctx, t.Connector, t.partition.ID)
+	last := &previous
+	if errors.Is(err, gapless.ErrNotFound) {
+		last = nil
+	} else if err != nil {
+		return proof.Certificate{}, fmt.Errorf("read the last certificate: %w", err)
+	}
+	c := t.books.close(cause)
+	c.Checkpoint, c.Finished = t.checkpoint, t.Now().UTC()
+	c.Seal(last)
+	if err := c.Verify(); err != nil {
+		return c, gapless.Unrecoverable(gapless.Errorf(gapless.CodeGap, t.Connector, "account of partition %s: %w", t.partition.ID, err))
+	}
+	return c, nil
 }
 
 // sealCrashed accounts for a run that wrote checkpoints and then died: the

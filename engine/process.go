@@ -47,7 +47,7 @@ func (t *task) process(ctx context.Context, b *gapless.Batch) error {
 	before := t.books.counts
 	bytes := int64(len(b.Buf))
 	t.comesFrom(b.Origin)
-	t.identify(b)
+	identify(b)
 	for i := range b.Rejects {
 		if err := t.rejectedBySource(&b.Rejects[i]); err != nil {
 			return err
@@ -116,7 +116,7 @@ func difference(a, b Counts) Counts {
 }
 
 // identify turns rows whose key cannot be one into rejections.
-func (t *task) identify(b *gapless.Batch) {
+func identify(b *gapless.Batch) {
 	kept := b.Rows[:0]
 	for i, r := range b.Rows {
 		key := b.Key(i)

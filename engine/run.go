@@ -35,7 +35,7 @@ type run struct {
 	*Engine
 	id       string
 	lease    *lease
-	survey   *survey
+	scope    *survey // nil between two sides
 	plan     plan.Plan
 	approved *plan.Plan
 	reading  context.Context //nolint:containedctx // ends when reading has to stop, before the run does
@@ -105,7 +105,7 @@ func (r *run) execute(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
-	r.survey, r.plan = s, r.decide(s)
+	r.scope, r.plan = s, r.decide(s)
 	r.plan.Seal()
 	if err := r.Store.SavePlan(ctx, r.plan); err != nil {
 		return fmt.Errorf("save plan: %w", err)
@@ -139,10 +139,10 @@ func (r *run) execute(ctx context.Context, o RunOptions) error {
 func (r *run) partitionsInParallel(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(r.Settings.Parallel)
-	errs := make([]error, len(r.survey.partitions))
-	for i := range r.survey.partitions {
+	errs := make([]error, len(r.scope.partitions))
+	for i := range r.scope.partitions {
 		g.Go(func() error {
-			errs[i] = r.perPartition(ctx, &r.survey.partitions[i], r.plan.Decisions[i])
+			errs[i] = r.perPartition(ctx, &r.scope.partitions[i], r.plan.Decisions[i])
 			return nil
 		})
 	}
@@ -215,7 +215,7 @@ func (r *run) expect(ctx context.Context) {
 	if !ok {
 		return
 	}
-	for i, p := range r.survey.partitions {
+	for i, p := range r.scope.partitions {
 		if d := r.plan.Decisions[i]; d.Mode != plan.ModeFull && d.Mode != plan.ModeCompare {
 			continue
 		}
@@ -340,8 +340,8 @@ func (r *run) sortLate(partition string, rejected []gapless.Rejection) []gapless
 func (r *run) commit(ctx context.Context, c state.Commit) error {
 	ctx = context.WithoutCancel(ctx)
 	c.At = r.Now()
-	if r.survey != nil {
-		c.Destination = &state.Destination{DestinationID: r.survey.status.ID, Incarnation: r.survey.status.Incarnation}
+	if r.scope != nil {
+		c.Destination = &state.Destination{DestinationID: r.scope.status.ID, Incarnation: r.scope.status.Incarnation}
 	}
 	r.step("before commit")
 	defer r.step("after commit")
@@ -377,8 +377,8 @@ func (r *run) summarize(s *Summary) {
 	s.Partitions = r.results
 	s.Counts, s.Bytes, s.Serial, s.Plan = r.progress.Counts, r.progress.Bytes, r.serial, r.plan.ID
 	s.Notes = r.notes
-	if r.survey != nil {
-		for _, id := range r.survey.vanished {
+	if r.scope != nil {
+		for _, id := range r.scope.vanished {
 			s.Notes = append(s.Notes, fmt.Sprintf("partition %s is no longer listed by the source; its records are kept", id))
 		}
 	}

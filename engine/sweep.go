@@ -21,7 +21,7 @@ func (t *task) sweep(ctx context.Context) error {
 	if err != nil || count.Deletes == 0 {
 		return err
 	}
-	if err := t.guard(ctx, count); err != nil {
+	if err := t.guard(ctx, count, t.seen.Len()); err != nil {
 		return err
 	}
 	return t.deleteAbsent(ctx)
@@ -152,14 +152,15 @@ func (t *task) countAbsent() (plan.Count, error) {
 }
 
 // guard refuses to delete more than an operator would expect, unless exactly
-// these deletes were approved.
-func (t *task) guard(ctx context.Context, c plan.Count) error {
+// these deletes were approved. seen is how many records the enumeration
+// contained.
+func (t *task) guard(ctx context.Context, c plan.Count, seen uint64) error {
 	if t.books.unidentified > 0 {
 		return gapless.Because(gapless.CauseUnreadable, gapless.Errorf(gapless.CodeRejectedRecords, t.Connector,
 			"%d records of %s are missing, but %d could not be identified and may be among them; nothing was deleted",
 			c.Deletes, t.partition.ID, t.books.unidentified).WithHint("correct the records that gapless deadletters list shows, then run again"))
 	}
-	code, reason := guarded(t.Settings, c, t.seen.Len())
+	code, reason := guarded(t.Settings, c, seen)
 	if code == 0 {
 		return nil
 	}

@@ -27,7 +27,7 @@ type Commit struct {
 	More []*gapless.Batch
 	// Whole says that one row that is rejected refuses all: [ErrRefused].
 	Whole bool
-	// ClearCheckpoints removes all checkpoints of the connector.
+	// ClearCheckpoints removes all checkpoints of the session's connector.
 	ClearCheckpoints bool
 	// Checkpoints are set behind all that.
 	Checkpoints []gapless.Checkpoint
@@ -57,7 +57,7 @@ func (c *Commit) rows() int {
 // holds returns [ErrConflict] unless all conditions do.
 func (s *Session) holds(conditions []Condition) error {
 	for _, c := range conditions {
-		value, err := get(s.hub.store.db, idKey(spaceCheckpoint, s.connector.id, c.Partition))
+		value, err := get(s.hub.store.db, idKey(spaceCheckpoint, s.writer.id, c.Partition))
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,10 @@ destination, and tells every change, deletions included. Changes are kept for
 the last million per connector; a reader that was away for longer reads
 everything once.
 
+Several connectors can write the records of one, each with its own checkpoints:
+` + "`connector`" + ` says whose. That is what both sides of a two-way connector and a
+server of the daemon do that work on the same records.
+
 ### Search
 
 A search finds records by words and by the fields of their data: the elements at
@@ -40,8 +44,9 @@ const connectorExample = `hub:
 
 // destinationOptions are declared in the catalogue.
 type destinationOptions struct {
-	Path   string `option:"path" help:"Folder of the hub. By default the folder hub in the project's state." example:"./hub"`
-	Search bool   `option:"search" default:"true" help:"Keep a full-text index of all records."`
+	Connector string `option:"connector" help:"Name of the connector whose records are written, if not this one's own. A one-way connector deletes of them what its source does not have." example:"docs"`
+	Path      string `option:"path" help:"Folder of the hub. By default the folder hub in the project's state." example:"./hub"`
+	Search    bool   `option:"search" default:"true" help:"Keep a full-text index of all records."`
 }
 
 // sourceOptions are declared in the catalogue.
@@ -70,17 +75,9 @@ func Connector(pool *Pool) gapless.Connector {
 			if err != nil {
 				return nil, err
 			}
-			return destination{h}, nil
+			return h.Shared(o.Connector), nil
 		}),
 	}
-}
-
-// destination is a hub that its user cannot close.
-type destination struct{ hub *Hub }
-
-// Open implements [gapless.Destination].
-func (d destination) Open(ctx context.Context, connector string, epoch uint64) (gapless.Session, error) {
-	return d.hub.Open(ctx, connector, epoch)
 }
 
 func folder(path string, env gapless.Env) string {

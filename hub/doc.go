@@ -17,7 +17,7 @@
 //
 // # Folder
 //
-//	FORMAT    text: "gapless hub 1"
+//	FORMAT    text: "gapless hub 2"; what format 1 wrote is read as it is
 //	LOCK      held while the hub is open
 //	records/  the record store (Pebble)
 //	search/   the search index (bleve); derived, may be deleted when closed
@@ -31,15 +31,18 @@
 //	'm' name                                   store-wide facts: "id", "incarnation" (4 byte counter),
 //	                                           "serial" (8 byte reservation, 8 byte base), "lost" (uv pairs)
 //	'c' connector name                         id(4) epoch(8) trimmed(8)
+//	'w' connector id(4) writer name            id(4) epoch(8)
 //	'o' connector id(4) collection name        id(4) flags(1): 1 = has or had parts
-//	'k' connector id(4) checkpoint name        position, mark, target, run, seq(uv) epoch(uv)
+//	'k' writer id(4) checkpoint name           position, mark, target, run, seq(uv) epoch(uv)
 //	'r' collection id(4) record key            flags(1) serial(uv) [modified(8)] [version] [manifest] data
 //	'f' connector id(4) first serial(8)        ordinal(uv) collection id(uv) count(uv) (op(1) key)*
 //	'p' incarnation(4) push(8) part(4) chunk(4)  up to 256 KiB of a part
 //	'g' incarnation(4) push(8)                 empty: chunks of an unfinished push
 //	't' incarnation(4) push(8) part(4)         why a part has no text, or its text; derived
 //
-// A connector's records share no key with another's. One push writes one
+// A connector's records share no key with another's. Whoever writes them under
+// a name of its own is a writer, with an epoch and checkpoints; the connector
+// itself is one as well, and all their ids are of one kind. One push writes one
 // batch: its records and one feed block, which holds operations and keys but
 // no data. Chunks of large parts are written ahead of that batch under a 'g'
 // marker that the batch removes; what a crash leaves behind a marker is

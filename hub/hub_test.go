@@ -490,7 +490,7 @@ func TestOpenRefuses(t *testing.T) {
 		code  gapless.Code
 	}{
 		{"open elsewhere", func(t *testing.T, dir string) { open(t, Options{Dir: dir}) }, gapless.CodeStoreLocked},
-		{"newer format", func(t *testing.T, dir string) { write(t, dir, formatFile, "gapless hub 2\n") }, gapless.CodeStoreVersion},
+		{"newer format", func(t *testing.T, dir string) { write(t, dir, formatFile, fmt.Sprintf(formatText, formatVersion+1)) }, gapless.CodeStoreVersion},
 		{"no format", func(t *testing.T, dir string) { write(t, dir, formatFile, "what?") }, gapless.CodeStoreDamaged},
 		{"format missing", func(t *testing.T, dir string) {
 			if err := os.Remove(filepath.Join(dir, formatFile)); err != nil {

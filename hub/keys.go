@@ -10,6 +10,7 @@ import (
 const (
 	spaceMeta       = 'm'
 	spaceConnector  = 'c'
+	spaceWriter     = 'w'
 	spaceCollection = 'o'
 	spaceCheckpoint = 'k'
 	spaceRecord     = 'r'

@@ -26,8 +26,8 @@ type model struct {
 	parts  int
 }
 
-// modelState is what a hub holds: by connector and key, in the form that
-// modelRecord gives it.
+// modelState is what a hub holds: records by connector and key, in the form
+// that modelRecord gives them, checkpoints by writer.
 type modelState struct {
 	records     map[string]string
 	checkpoints map[string]string
@@ -49,18 +49,21 @@ func (m *model) open(t *rapid.T) {
 	m.epoch++
 }
 
-func (m *model) session(t *rapid.T, connector string) *Session {
-	s, err := m.hub.Session(t.Context(), connector, m.epoch)
+func (m *model) session(t *rapid.T, writer string) *Session {
+	s, err := m.hub.session(t.Context(), modelRecords[writer], writer, m.epoch)
 	if err != nil {
 		t.Fatalf("session: %v", err)
 	}
 	return s
 }
 
-var modelConnectors = rapid.SampledFrom([]string{"one", "two"})
+// modelRecords says whose records a writer writes.
+var modelRecords = map[string]string{"one": "one", "two": "two", "three": "one"}
+
+var modelWriters = rapid.SampledFrom([]string{"one", "two", "three"})
 
 func (m *model) push(t *rapid.T) {
-	connector := modelConnectors.Draw(t, "connector")
+	writer := modelWriters.Draw(t, "writer")
 	state := modelState{maps.Clone(m.now().records), m.now().checkpoints, m.now().serial}
 	b := &gapless.Batch{Partition: items}
 	var refused []string
@@ -68,13 +71,13 @@ func (m *model) push(t *rapid.T) {
 	for range rapid.IntRange(1, 8).Draw(t, "rows") {
 		c := m.change(t)
 		b.Append(c)
-		if apply(state.records, connector+"/"+c.Key, c) {
+		if apply(state.records, modelRecords[writer]+"/"+c.Key, c) {
 			accepted++
 		} else {
 			refused = append(refused, c.Key)
 		}
 	}
-	r, err := m.session(t, connector).Push(t.Context(), b)
+	r, err := m.session(t, writer).Push(t.Context(), b)
 	if err != nil {
 		t.Fatalf("push: %v", err)
 	}
@@ -153,15 +156,15 @@ func mustJSON(err error) {
 }
 
 func (m *model) sync(t *rapid.T) {
-	connector := modelConnectors.Draw(t, "connector")
+	writer := modelWriters.Draw(t, "writer")
 	state := modelState{m.now().records, maps.Clone(m.now().checkpoints), m.now().serial}
 	var list []gapless.Checkpoint
 	if rapid.Bool().Draw(t, "checkpoint") {
 		position := fmt.Sprint(len(m.taken), ".", rapid.IntRange(0, 999).Draw(t, "position"))
 		list = append(list, gapless.Checkpoint{Partition: "items", Position: gapless.Position(position)})
-		state.checkpoints[connector] = position
+		state.checkpoints[writer] = position
 	}
-	s := m.session(t, connector)
+	s := m.session(t, writer)
 	if len(list) > 0 && rapid.Bool().Draw(t, "unsynced") {
 		if _, err := s.PushCheckpoints(t.Context(), list); err != nil {
 			t.Fatalf("push checkpoints: %v", err)
@@ -207,8 +210,8 @@ func (m *model) crash(t *rapid.T) {
 // read returns the synced view.
 func (m *model) read(t *rapid.T) modelState {
 	state := modelState{records: map[string]string{}, checkpoints: map[string]string{}}
-	for _, connector := range []string{"one", "two"} {
-		s, err := m.hub.Session(t.Context(), connector, 0)
+	for writer, connector := range modelRecords {
+		s, err := m.hub.session(t.Context(), connector, writer, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +220,7 @@ func (m *model) read(t *rapid.T) modelState {
 			t.Fatal(err)
 		}
 		for _, cp := range list {
-			state.checkpoints[connector] = string(cp.Position)
+			state.checkpoints[writer] = string(cp.Position)
 		}
 		err = m.hub.Records(t.Context(), connector, items, "", func(r gapless.Record) error {
 			state.records[connector+"/"+r.Key] = m.encode(t, r)

@@ -21,18 +21,38 @@ type names struct {
 	mu             sync.RWMutex // guards the maps and what the entries reach
 	connectors     map[string]*connector
 	collections    map[uint32]*collection
-	lastConnector  uint32
+	lastHolder     uint32
 	lastCollection uint32
+}
+
+// holder is who has an epoch and checkpoints: a connector, or a writer that
+// shares the records of one. Their ids are of one kind.
+type holder struct {
+	id    uint32
+	name  string
+	epoch atomic.Uint64
 }
 
 // connector is what the hub knows of one connector. The hub's mu guards the
 // feed's bounds; changes to the rest need names.mu as well.
 type connector struct {
-	id          uint32
-	name        string
-	epoch       atomic.Uint64
+	holder
 	feed        feedBounds
 	collections map[string]*collection
+	writers     map[string]*holder // the others
+}
+
+func newConnector(id uint32, name string) *connector {
+	return &connector{holder: holder{id: id, name: name}, collections: map[string]*collection{}, writers: map[string]*holder{}}
+}
+
+// writer returns the holder of a name; nil if there is none. The caller holds
+// names.mu.
+func (c *connector) writer(name string) *holder {
+	if name == c.name {
+		return &c.holder
+	}
+	return c.writers[name]
 }
 
 // collection is what the hub knows of one collection.
@@ -53,14 +73,14 @@ func (n *names) load(db *pebble.DB) error {
 	byID := map[uint32]*connector{}
 	err := scan(db, []byte{spaceConnector}, func(key, value []byte) error {
 		d := decoder{rest: value}
-		c := &connector{id: d.uint32(), name: string(key[1:]), collections: map[string]*collection{}}
+		c := newConnector(d.uint32(), string(key[1:]))
 		c.epoch.Store(d.uint64())
 		c.feed.trimmed = d.uint64()
 		if d.err != nil {
 			return d.err
 		}
 		n.connectors[c.name], byID[c.id] = c, c
-		n.lastConnector = max(n.lastConnector, c.id)
+		n.lastHolder = max(n.lastHolder, c.id)
 		return c.feed.load(db, c.id)
 	})
 	if err != nil {
@@ -80,6 +100,21 @@ func (n *names) load(db *pebble.DB) error {
 	if err != nil {
 		return fmt.Errorf("read the collections: %w", err)
 	}
+	err = scan(db, []byte{spaceWriter}, func(key, value []byte) error {
+		of, d := decoder{rest: key[1:]}, decoder{rest: value}
+		c := byID[of.uint32()]
+		w := &holder{name: string(of.rest), id: d.uint32()}
+		w.epoch.Store(d.uint64())
+		if err := errors.Join(of.err, d.err); err != nil || c == nil {
+			return fmt.Errorf("%w: writer", errDamagedValue)
+		}
+		c.writers[w.name] = w
+		n.lastHolder = max(n.lastHolder, w.id)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the writers: %w", err)
+	}
 	return nil
 }
 
@@ -97,13 +132,19 @@ func (n *names) connector(name string) *connector {
 	return n.connectors[name]
 }
 
-// known returns a connector, or an empty one that the store knows nothing of:
-// ids begin at 1.
-func (n *names) known(name string) *connector {
-	if c := n.connector(name); c != nil {
-		return c
+// known returns a connector and a writer of its records, or empty ones that
+// the store knows nothing of: ids begin at 1.
+func (n *names) known(name, writer string) (*connector, *holder) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	c := n.connectors[name]
+	if c == nil {
+		c = newConnector(0, name)
 	}
-	return &connector{name: name}
+	if w := c.writer(writer); w != nil {
+		return c, w
+	}
+	return c, &holder{name: writer}
 }
 
 func (n *names) collection(connector, name string) *collection {
@@ -160,6 +201,14 @@ func (c *connector) save(b *pebble.Batch) error {
 	return b.Set(append([]byte{spaceConnector}, c.name...), value, nil)
 }
 
+func (c *connector) saveWriter(w *holder, b *pebble.Batch) error {
+	if w == &c.holder {
+		return c.save(b)
+	}
+	value := binary.BigEndian.AppendUint32(nil, w.id)
+	return b.Set(idKey(spaceWriter, c.id, w.name), binary.BigEndian.AppendUint64(value, w.epoch.Load()), nil)
+}
+
 func (c *collection) save(b *pebble.Batch) error {
 	value := append(binary.BigEndian.AppendUint32(nil, c.id), 0)
 	if c.parts {
@@ -168,20 +217,35 @@ func (c *collection) save(b *pebble.Batch) error {
 	return b.Set(idKey(spaceCollection, c.connector.id, c.name), value, nil)
 }
 
-// adopt returns the connector of name, and puts it into b if it is new.
-func (n *names) adopt(name string, b *pebble.Batch) (*connector, error) {
-	if name == "" || len(name) > gapless.MaxKeyBytes {
-		return nil, gapless.Misconfigured(fmt.Errorf("a connector's name has 1 to %d bytes, not %d", gapless.MaxKeyBytes, len(name)))
+// adopt returns the connector of a name and a writer of its records, and puts
+// into b which of them is new.
+func (n *names) adopt(name, writer string, b *pebble.Batch) (*connector, *holder, error) {
+	for _, name := range []string{name, writer} {
+		if name == "" || len(name) > gapless.MaxKeyBytes {
+			return nil, nil, gapless.Misconfigured(fmt.Errorf("a connector's name has 1 to %d bytes, not %d", gapless.MaxKeyBytes, len(name)))
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c := n.connectors[name]; c != nil {
-		return c, nil
+	c := n.connectors[name]
+	if c == nil {
+		n.lastHolder++
+		c = newConnector(n.lastHolder, name)
+		n.connectors[name] = c
+		if err := c.save(b); err != nil {
+			return nil, nil, err
+		}
 	}
-	n.lastConnector++
-	c := &connector{id: n.lastConnector, name: name, collections: map[string]*collection{}}
-	n.connectors[name] = c
-	return c, c.save(b)
+	w := c.writer(writer)
+	if w == nil {
+		n.lastHolder++
+		w = &holder{id: n.lastHolder, name: writer}
+		c.writers[writer] = w
+		if err := c.saveWriter(w, b); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c, w, nil
 }
 
 // adoptCollection returns the collection of name, and puts it into b if the

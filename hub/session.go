@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ var (
 // epoch stand side by side.
 type Session struct {
 	hub       *Hub
-	connector *connector
+	connector *connector // whose records and feed it has
+	writer    *holder    // whose epoch and checkpoints it has
 	epoch     uint64
 	closed    atomic.Bool
 }
@@ -45,11 +47,28 @@ func (s searchSession) Searchable(ctx context.Context, serial uint64) (bool, err
 // Open implements [gapless.Destination]. The session is a [gapless.Searchable]
 // exactly if the hub has search.
 func (h *Hub) Open(ctx context.Context, connector string, epoch uint64) (gapless.Session, error) {
-	s, err := h.Session(ctx, connector, epoch)
+	return destination{hub: h}.Open(ctx, connector, epoch)
+}
+
+// Shared returns a destination whose connectors all write the records of one,
+// which is created if need be; if the name is empty, it is h as a destination. Records, change feed and search are that
+// connector's; epoch and checkpoints are of each who writes, so that nobody
+// fences anybody else.
+func (h *Hub) Shared(connector string) gapless.Destination { return destination{h, connector} }
+
+// destination is a hub that its user cannot close.
+type destination struct {
+	hub     *Hub
+	records string // the connector whose records are written; empty for each one's own
+}
+
+// Open implements [gapless.Destination].
+func (d destination) Open(ctx context.Context, connector string, epoch uint64) (gapless.Session, error) {
+	s, err := d.hub.session(ctx, cmp.Or(d.records, connector), connector, epoch)
 	if err != nil {
 		return nil, err
 	}
-	if h.indexer() != nil {
+	if d.hub.indexer() != nil {
 		return searchSession{s}, nil
 	}
 	return s, nil
@@ -58,6 +77,11 @@ func (h *Hub) Open(ctx context.Context, connector string, epoch uint64) (gapless
 // Session is Open with the hub's own type of session. Epoch 0 is for reading
 // only, and knows a connector that nobody has opened yet as an empty one.
 func (h *Hub) Session(ctx context.Context, connector string, epoch uint64) (*Session, error) {
+	return h.session(ctx, connector, connector, epoch)
+}
+
+// session opens a session of a writer of a connector's records.
+func (h *Hub) session(ctx context.Context, connector, writer string, epoch uint64) (*Session, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -66,20 +90,21 @@ func (h *Hub) Session(ctx context.Context, connector string, epoch uint64) (*Ses
 	}
 	defer h.end()
 	if epoch == 0 {
-		return &Session{hub: h, connector: h.names.known(connector)}, nil
+		c, w := h.names.known(connector, writer)
+		return &Session{hub: h, connector: c, writer: w}, nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b := h.store.db.NewBatch()
-	c, err := h.names.adopt(connector, b)
+	c, w, err := h.names.adopt(connector, writer, b)
 	if err != nil {
 		return nil, err
 	}
-	if held := c.epoch.Load(); epoch < held {
-		return nil, fmt.Errorf("hub: open connector %s with epoch %d, which has epoch %d: %w", connector, epoch, held, gapless.ErrFenced)
+	if held := w.epoch.Load(); epoch < held {
+		return nil, fmt.Errorf("hub: open connector %s with epoch %d, which has epoch %d: %w", writer, epoch, held, gapless.ErrFenced)
 	} else if epoch > held {
-		c.epoch.Store(epoch)
-		if err := c.save(b); err != nil {
+		w.epoch.Store(epoch)
+		if err := c.saveWriter(w, b); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +113,7 @@ func (h *Hub) Session(ctx context.Context, connector string, epoch uint64) (*Ses
 			return nil, err
 		}
 	}
-	return &Session{hub: h, connector: c, epoch: epoch}, nil
+	return &Session{hub: h, connector: c, writer: w, epoch: epoch}, nil
 }
 
 // begin admits a call: the hub works, the session is open and not fenced.
@@ -106,7 +131,7 @@ func (s *Session) begin() error {
 // checkWrite is check for methods that change something.
 func (s *Session) checkWrite() error {
 	if s.epoch == 0 {
-		return fmt.Errorf("hub: session of connector %s is for reading only: %w", s.connector.name, gapless.ErrFenced)
+		return fmt.Errorf("hub: session of connector %s is for reading only: %w", s.writer.name, gapless.ErrFenced)
 	}
 	return s.check()
 }
@@ -115,8 +140,8 @@ func (s *Session) check() error {
 	if s.closed.Load() {
 		return errors.New("hub: the session is closed")
 	}
-	if held := s.connector.epoch.Load(); s.epoch != 0 && held != s.epoch {
-		return fmt.Errorf("hub: session of connector %s has epoch %d, which is now %d: %w", s.connector.name, s.epoch, held, gapless.ErrFenced)
+	if held := s.writer.epoch.Load(); s.epoch != 0 && held != s.epoch {
+		return fmt.Errorf("hub: session of connector %s has epoch %d, which is now %d: %w", s.writer.name, s.epoch, held, gapless.ErrFenced)
 	}
 	return nil
 }
@@ -128,7 +153,7 @@ func (s *Session) Close() error {
 }
 
 // Status implements [gapless.Session]: synced checkpoints, and whether the
-// synced view holds anything of the connector.
+// synced view holds any of them or of the records that the session writes.
 func (s *Session) Status(_ context.Context) (gapless.Status, error) {
 	if err := s.begin(); err != nil {
 		return gapless.Status{}, err
@@ -138,7 +163,7 @@ func (s *Session) Status(_ context.Context) (gapless.Status, error) {
 	defer s.hub.views.release(v)
 	st := gapless.Status{ID: s.hub.id, Incarnation: s.hub.incarnation}
 	var err error
-	if st.Checkpoints, err = checkpoints(v.snap, s.connector); err != nil {
+	if st.Checkpoints, err = checkpoints(v.snap, s.writer); err != nil {
 		return gapless.Status{}, s.hub.store.classify(err)
 	}
 	st.Holds = len(st.Checkpoints) > 0
@@ -162,9 +187,9 @@ func holdsAny(r pebble.Reader, prefix []byte) (bool, error) {
 	return found, errors.Join(it.Error(), it.Close())
 }
 
-func checkpoints(r pebble.Reader, c *connector) (map[string]gapless.Checkpoint, error) {
+func checkpoints(r pebble.Reader, w *holder) (map[string]gapless.Checkpoint, error) {
 	list := map[string]gapless.Checkpoint{}
-	err := scan(r, idKey(spaceCheckpoint, c.id, ""), func(key, value []byte) error {
+	err := scan(r, idKey(spaceCheckpoint, w.id, ""), func(key, value []byte) error {
 		cp, err := decodeCheckpoint(value)
 		cp.Partition = string(key[5:])
 		list[cp.Partition] = cp
@@ -181,12 +206,12 @@ func (s *Session) Checkpoints(_ context.Context, pushed bool) (map[string]gaples
 	}
 	defer s.hub.end()
 	if pushed {
-		list, err := checkpoints(s.hub.store.db, s.connector)
+		list, err := checkpoints(s.hub.store.db, s.writer)
 		return list, s.hub.store.classifyRead(err)
 	}
 	v := s.hub.views.acquire()
 	defer s.hub.views.release(v)
-	list, err := checkpoints(v.snap, s.connector)
+	list, err := checkpoints(v.snap, s.writer)
 	return list, s.hub.store.classifyRead(err)
 }
 
@@ -246,7 +271,7 @@ func (s *Session) moveCheckpoints(b *pebble.Batch, c *Commit) error {
 }
 
 func (s *Session) clearCheckpoints(b *pebble.Batch) error {
-	prefix := idKey(spaceCheckpoint, s.connector.id, "")
+	prefix := idKey(spaceCheckpoint, s.writer.id, "")
 	return b.DeleteRange(prefix, prefixEnd(prefix), nil)
 }
 
@@ -255,7 +280,7 @@ func (s *Session) putCheckpoints(b *pebble.Batch, list []gapless.Checkpoint) err
 		if len(list[i].Partition) > gapless.MaxKeyBytes {
 			return gapless.Misconfigured(fmt.Errorf("a checkpoint's partition has up to %d bytes, not %d", gapless.MaxKeyBytes, len(list[i].Partition)))
 		}
-		if err := b.Set(idKey(spaceCheckpoint, s.connector.id, list[i].Partition), encodeCheckpoint(&list[i]), nil); err != nil {
+		if err := b.Set(idKey(spaceCheckpoint, s.writer.id, list[i].Partition), encodeCheckpoint(&list[i]), nil); err != nil {
 			return err
 		}
 	}

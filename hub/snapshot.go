@@ -88,7 +88,7 @@ func (n *Snapshot) Checkpoints(_ context.Context) (map[string]gapless.Checkpoint
 	}
 	h := n.session.hub
 	defer h.end()
-	list, err := checkpoints(n.view.snap, n.session.connector)
+	list, err := checkpoints(n.view.snap, n.session.writer)
 	if err != nil {
 		return nil, h.store.classifyRead(fmt.Errorf("read the checkpoints: %w", err))
 	}

@@ -18,7 +18,7 @@ import (
 
 const (
 	formatFile    = "FORMAT"
-	formatVersion = 1
+	formatVersion = 2
 	formatText    = "gapless hub %d\n"
 	newSuffix     = ".new"
 	lockFile      = "LOCK"
@@ -148,25 +148,28 @@ func syncFolder(fs vfs.FS, name string) error {
 // one: a file FORMAT.new says from then until finishFormat that nothing worth
 // keeping can be in it.
 func checkFormat(fs vfs.FS, dir string) error {
-	name := fs.PathJoin(dir, formatFile)
-	file, err := fs.Open(name)
+	version, err := readFormat(fs, dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return beginFormat(fs, dir)
 	}
+	if err == nil && version > formatVersion {
+		return gapless.Errorf(gapless.CodeStoreVersion, dir, "the hub has format %d, this program knows up to %d", version, formatVersion)
+	}
+	return err
+}
+
+func readFormat(fs vfs.FS, dir string) (version int, err error) {
+	file, err := fs.Open(fs.PathJoin(dir, formatFile))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer file.Close()
 	text := make([]byte, 64)
 	n, _ := file.ReadAt(text, 0) // what was read is judged below
-	version := 0
 	if _, err := fmt.Sscanf(string(text[:n]), formatText, &version); err != nil || version < 1 {
-		return gapless.Errorf(gapless.CodeStoreDamaged, dir, "its file %s does not name a format", formatFile)
+		return 0, gapless.Errorf(gapless.CodeStoreDamaged, dir, "its file %s does not name a format", formatFile)
 	}
-	if version > formatVersion {
-		return gapless.Errorf(gapless.CodeStoreVersion, dir, "the hub has format %d, this program knows up to %d", version, formatVersion)
-	}
-	return nil
+	return version, nil
 }
 
 func beginFormat(fs vfs.FS, dir string) error {
@@ -195,12 +198,20 @@ func beginFormat(fs vfs.FS, dir string) error {
 	return syncFolder(fs, dir)
 }
 
-// finishFormat gives a new folder its format, now that the store in it is
-// durable.
+// finishFormat gives a folder this program's format: a new one, now that the
+// store in it is durable, and one of an earlier format, all of which this
+// program reads, before anything is written that the earlier one does not know.
 func finishFormat(fs vfs.FS, dir string) error {
 	name := fs.PathJoin(dir, formatFile)
-	if _, err := fs.Stat(name); !errors.Is(err, os.ErrNotExist) {
+	version, err := readFormat(fs, dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil || version == formatVersion:
 		return err
+	default:
+		if err := writeFile(fs, name+newSuffix, fmt.Sprintf(formatText, formatVersion)); err != nil {
+			return err
+		}
 	}
 	if err := fs.Rename(name+newSuffix, name); err != nil {
 		return err

@@ -27,6 +27,19 @@ type apiOptions struct {
 	Headers map[string]string `option:"headers" help:"Sent with every request."`
 }
 
+type shelfSource struct {
+	Connector string         `option:"connector,required" help:"Whose records are read."`
+	Path      string         `option:"path" help:"Folder."`
+	ReadKey   gapless.Secret `option:"read_key" help:"Credential for reading."`
+}
+
+type shelfDestination struct {
+	Connector string         `option:"connector" help:"Whose records are written."`
+	Path      string         `option:"path" help:"Folder."`
+	WriteKey  gapless.Secret `option:"write_key" help:"Credential for writing."`
+	Copies    int            `option:"copies" default:"1" help:"How many to keep."`
+}
+
 func openSource[O any]() *gapless.Opener[gapless.Source] {
 	return gapless.OpenSource(func(context.Context, O, gapless.Env) (gapless.Source, error) { return nil, gapless.ErrNotFound })
 }
@@ -40,6 +53,7 @@ func testConnectors() []gapless.Connector {
 		{Name: "files", Summary: "Folders of files", Source: openSource[filesOptions]()},
 		{Name: "api", Summary: "An HTTP service", Source: openSource[apiOptions](), Destination: openDestination[apiOptions]()},
 		{Name: "hub", Summary: "The embedded store", Source: openSource[struct{}](), Destination: openDestination[struct{}]()},
+		{Name: "shelf", Summary: "A store whose ends differ", Source: openSource[shelfSource](), Destination: openDestination[shelfDestination]()},
 		{Name: "printer", Summary: "Paper", Destination: openDestination[struct{}]()},
 	}
 }

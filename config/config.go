@@ -66,13 +66,17 @@ type CAR struct {
 	MaxBody gapless.ByteSize  `option:"max_body" default:"20MiB" help:"Largest request."`
 }
 
-// Connector is one configured route from a source to a destination.
+// Connector is one configured route from a source to a destination, or between
+// two sides.
 type Connector struct {
 	// Name is made of lower case letters, digits and dashes.
 	Name string
 	// Line of the configuration that it starts at, counted from 1.
 	Line     int
 	From, To Endpoint
+	// Between makes it a two-way connector, which has neither From nor To nor
+	// Mapping; nil otherwise.
+	Between *Between
 	// Mapping holds the filter and the field mapping; its zero value passes
 	// everything as it is.
 	Mapping mapping.Spec
@@ -113,7 +117,7 @@ type Retry struct {
 	MaxWait  time.Duration `option:"max_wait" default:"30s" help:"Longest wait between two attempts."`
 }
 
-// Endpoint is one side of a connector: a kind of the catalogue and the values
+// Endpoint is one end of a connector: a kind of the catalogue and the values
 // of its options, ready for [gapless.Opener]. Printing one hides secrets.
 type Endpoint struct {
 	Kind string

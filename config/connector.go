@@ -10,34 +10,61 @@ import (
 	"github.com/gapless-sync/gapless"
 )
 
-// sides are the two ends of a connector.
-type side string
+// end is a place of a connector where a kind stands.
+type end string
 
 const (
-	from side = "from"
-	to   side = "to"
+	from end = "from"
+	to   end = "to"
+	both end = "between" // a side of a two-way connector, which is source and destination
 )
 
-func (s side) role() string {
-	if s == from {
+func (s end) role() string {
+	switch s {
+	case from:
 		return "source"
+	case to:
+		return "destination"
 	}
-	return "destination"
+	return "side of a two-way connector"
 }
 
-// options returns what a kind accepts on this side, and whether it has it.
-func (s side) options(c gapless.Connector) (list []gapless.Option, has bool) {
-	if s == from {
+// label names the end in a message.
+func (s end) label() string {
+	if s == both {
+		return "a side"
+	}
+	return string(s)
+}
+
+// example is how a kind is written at the end.
+func (s end) example(kind string) string {
+	if s == both {
+		return "- " + kind
+	}
+	return string(s) + ": " + kind
+}
+
+// options returns what a kind accepts at this end, and whether it can stand
+// there.
+func (s end) options(c gapless.Connector) (list []gapless.Option, has bool) {
+	switch s {
+	case from:
 		return sourceOptions(c), c.Source != nil
+	case to:
+		return destinationOptions(c), c.Destination != nil
 	}
-	return destinationOptions(c), c.Destination != nil
+	return sideOptions(c), c.Source != nil && c.Destination != nil
 }
 
-func (s side) check(c gapless.Connector, values map[string]any, env gapless.Env) []gapless.OptionError {
-	if s == from {
+func (s end) check(c gapless.Connector, values map[string]any, env gapless.Env) []gapless.OptionError {
+	switch s {
+	case from:
 		return c.Source.Check(values, env)
+	case to:
+		return c.Destination.Check(values, env)
 	}
-	return c.Destination.Check(values, env)
+	return checkSide(c, values, env)
 }
 
 func sourceOptions(c gapless.Connector) []gapless.Option {
@@ -74,9 +101,14 @@ func (l *loader) connector(e entry) {
 	}
 	l.known(n, "key", connectorKeys)
 	c := Connector{Name: e.key, Line: e.at.line}
-	c.From = l.endpoint(e, from)
-	c.To = l.endpoint(e, to)
-	c.Mapping = l.mapping(n)
+	if two, found := n.get(string(both)); found {
+		c.Between = l.between(e, two)
+	} else {
+		c.From = l.endpoint(e, from)
+		c.To = l.endpoint(e, to)
+		c.Mapping = l.mapping(n)
+		l.oneWay(n)
+	}
 	l.settings(n, "deletes", &c.Deletes)
 	l.settings(n, "sync", &c.Sync)
 	l.settings(n, "batch", &c.Batch)
@@ -153,36 +185,38 @@ func (n *node) find(path string) (place, bool) {
 	return n.place, true
 }
 
-// endpoint reads one side of a connector: the name of a kind, or a block of
-// one key, the kind, with its options below.
-func (l *loader) endpoint(connector entry, s side) Endpoint {
+// endpoint reads one end of a connector.
+func (l *loader) endpoint(connector entry, s end) Endpoint {
 	e, found := connector.value.get(string(s))
 	if !found || e.value.shape == absent {
 		at := connector.at
 		if found {
 			at = e.at
 		}
-		l.addf(at, gapless.CodeMissingOption, fmt.Sprintf("add %s: %s", s, l.anExample(s)), "connector %s has no %s", shorten(connector.key), s.role())
+		l.addf(at, gapless.CodeMissingOption, "add "+s.example(l.anExample(s)), "connector %s has no %s", shorten(connector.key), s.role())
 		return Endpoint{}
 	}
-	var kind entry
-	switch n := e.value; {
+	return l.kind(connector.key, s, e.value, e.at)
+}
+
+// kind reads what stands at an end: the name of a kind, or a block of one key,
+// the kind, with its options below.
+func (l *loader) kind(connector string, s end, n *node, at place) Endpoint {
+	switch {
 	case n.shape == single:
-		kind = entry{key: n.text, at: n.place, value: &node{place: n.place}}
+		return l.open(connector, s, entry{key: n.text, at: n.place, value: &node{place: n.place}})
 	case n.shape == block && len(n.entries) == 1:
-		kind = n.entries[0]
+		return l.open(connector, s, n.entries[0])
 	case n.shape == block && len(n.entries) > 1:
-		l.addf(n.entries[1].at, gapless.CodeConfig, fmt.Sprintf("indent the options of %s below it", shorten(n.entries[0].key)), "%s names more than one kind of connector", s)
-		return Endpoint{}
+		l.addf(n.entries[1].at, gapless.CodeConfig, fmt.Sprintf("indent the options of %s below it", shorten(n.entries[0].key)), "%s names more than one kind of connector", s.label())
 	default:
-		l.addf(e.at, gapless.CodeConfig, "write for example "+string(s)+": "+l.anExample(s), "%s names no kind of connector", s)
-		return Endpoint{}
+		l.addf(at, gapless.CodeConfig, "write for example "+s.example(l.anExample(s)), "%s names no kind of connector", s.label())
 	}
-	return l.open(connector.key, s, kind)
+	return Endpoint{}
 }
 
 // open checks the options of a kind.
-func (l *loader) open(connector string, s side, kind entry) Endpoint {
+func (l *loader) open(connector string, s end, kind entry) Endpoint {
 	i := slices.IndexFunc(l.connectors, func(c gapless.Connector) bool { return c.Name == kind.key })
 	if i < 0 {
 		fix := gapless.DidYouMean(kind.key, l.kinds(s))
@@ -216,8 +250,8 @@ func (l *loader) open(connector string, s side, kind entry) Endpoint {
 	return Endpoint{Kind: c.Name, Options: v.resolved, secret: secret}
 }
 
-// kinds lists what can stand on a side.
-func (l *loader) kinds(s side) []string {
+// kinds lists what can stand at an end.
+func (l *loader) kinds(s end) []string {
 	var names []string
 	for _, c := range l.connectors {
 		if _, has := s.options(c); has {
@@ -227,7 +261,7 @@ func (l *loader) kinds(s side) []string {
 	return names
 }
 
-func (l *loader) anExample(s side) string {
+func (l *loader) anExample(s end) string {
 	if kinds := l.kinds(s); len(kinds) > 0 {
 		return kinds[0]
 	}

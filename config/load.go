@@ -100,7 +100,7 @@ func placeIn(text string, offset int) place {
 var (
 	topKeys       = []string{"state", "hub", "pushapi", "car", "sahana", "connectors"}
 	serverKeys    = []string{"pushapi", "car", "sahana"} // that connectors are not needed with
-	connectorKeys = []string{"from", "to", "filter", "map", "rename", "keep", "drop", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
+	connectorKeys = []string{"from", "to", "between", "resolve", "filter", "map", "rename", "keep", "drop", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
 )
 
 // general holds the single values at the top of a configuration.

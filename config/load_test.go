@@ -78,7 +78,15 @@ func describe(c *Config) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "state %s, search %v\n", c.State, c.Hub.Search)
 	for _, k := range c.Connectors {
-		fmt.Fprintf(&b, "%s (line %d)\n  from %s\n  to %s\n", k.Name, k.Line, k.From, k.To)
+		fmt.Fprintf(&b, "%s (line %d)\n", k.Name, k.Line)
+		if two := k.Between; two != nil {
+			for _, s := range two.Sides {
+				fmt.Fprintf(&b, "  side %s\n    from %s\n    to %s\n", s, s.Source, s.Destination)
+			}
+			fmt.Fprintf(&b, "  %+v\n", two.Policy)
+		} else {
+			fmt.Fprintf(&b, "  from %s\n  to %s\n", k.From, k.To)
+		}
 		if m := k.Mapping; m.Filter != "" || m.Set != nil || m.Rename != nil || m.Keep != nil || m.Drop != nil {
 			fmt.Fprintf(&b, "  filter %q map %q rename %q keep %q drop %q\n", m.Filter, m.Set, m.Rename, m.Keep, m.Drop)
 		}

@@ -19,6 +19,9 @@ type words struct {
 
 func wordsOf(connectors []gapless.Connector) words {
 	w := words{all: slices.Concat(topKeys, connectorKeys)}
+	for _, o := range gapless.DescribeOptions(new(resolving)) {
+		w.all = append(w.all, o.Name)
+	}
 	for _, c := range connectors {
 		for _, o := range slices.Concat(sourceOptions(c), destinationOptions(c)) {
 			w.all = append(w.all, o.Name)

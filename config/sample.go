@@ -30,6 +30,8 @@ func Sample(connectors []gapless.Connector) string {
 	w.comment("", "A block pushapi: with listen: serves documents to clients of the Push API, a")
 	w.comment("", "block car: with listen: takes the imports of CAR connectors, sahana:")
 	w.comment("", "synchronises with installations of Sahana Eden.")
+	w.comment("", "A connector with between: and two kinds in place of from: and to: keeps both")
+	w.comment("", "sides equal; resolve: says whose edits win.")
 	w.line("")
 	w.line("connectors:")
 	source, destination := choose(connectors, from, "files"), choose(connectors, to, "hub")
@@ -51,7 +53,7 @@ func Sample(connectors []gapless.Connector) string {
 }
 
 // choose prefers the kind of a name, then one without required options.
-func choose(connectors []gapless.Connector, s side, preferred string) gapless.Connector {
+func choose(connectors []gapless.Connector, s end, preferred string) gapless.Connector {
 	var best gapless.Connector
 	rank := 0
 	for _, c := range connectors {
@@ -85,7 +87,7 @@ func (w *sampleWriter) line(text string) { w.WriteString(text + "\n") }
 
 func (w *sampleWriter) comment(indent, text string) { w.line(indent + "# " + text) }
 
-func (w *sampleWriter) endpoint(s side, c gapless.Connector, all []gapless.Connector) {
+func (w *sampleWriter) endpoint(s end, c gapless.Connector, all []gapless.Connector) {
 	l := loader{connectors: all}
 	w.comment("    ", fmt.Sprintf("The %s: one of %s.", s.role(), strings.Join(l.kinds(s), ", ")))
 	options, _ := s.options(c)

@@ -26,7 +26,7 @@ func Schema(connectors []gapless.Connector) ([]byte, error) {
 		"pushapi":    settingsSchema("A server of the Push API, whose documents land in the hub.", new(PushAPI)),
 		"car":        settingsSchema("A service that CAR connectors import into; their sources land in the hub.", new(CAR)),
 		"sahana":     sahanaSchema(),
-		"connectors": {Type: "object", Description: "Routes from a source to a destination, by name.", MinProperties: new(1)},
+		"connectors": {Type: "object", Description: "Routes from a source to a destination, or between two sides, by name.", MinProperties: new(1)},
 	})
 	top.Schema = "https://json-schema.org/draft/2020-12/schema"
 	top.Title = FileName
@@ -37,8 +37,9 @@ func Schema(connectors []gapless.Connector) ([]byte, error) {
 	top.Properties["connectors"].AdditionalProperties = &jsonschema.Schema{Ref: "#/$defs/connector"}
 	top.Defs = map[string]*jsonschema.Schema{
 		"connector": connectorSchema(),
-		"from":      sideSchema("Where records come from.", from, connectors),
-		"to":        sideSchema("Where records go.", to, connectors),
+		"from":      endSchema("Where records come from.", from, connectors),
+		"to":        endSchema("Where records go.", to, connectors),
+		"side":      endSchema("A side of a two-way connector; options go to the source and to the destination that know them.", both, connectors),
 	}
 	text, err := json.MarshalIndent(top, "", "  ")
 	if err != nil {
@@ -49,8 +50,13 @@ func Schema(connectors []gapless.Connector) ([]byte, error) {
 
 func connectorSchema() *jsonschema.Schema {
 	properties := map[string]*jsonschema.Schema{
-		"from":    {Ref: "#/$defs/from"},
-		"to":      {Ref: "#/$defs/to"},
+		"from": {Ref: "#/$defs/from"},
+		"to":   {Ref: "#/$defs/to"},
+		"between": {
+			Type: "array", Items: &jsonschema.Schema{Ref: "#/$defs/side"}, MinItems: new(2), MaxItems: new(2),
+			Description: "Two sides that are kept equal, in place of from and to.",
+		},
+		"resolve": policySchema(),
 		"deletes": settingsSchema("The guard of deletes: a run that exceeds both bounds stops instead.", new(Deletes)),
 		"sync":    settingsSchema("How often pushed records are made durable; whichever comes first.", new(Sync)),
 		"batch":   settingsSchema("What is handed on at once; whichever bound is reached first.", new(Batch)),
@@ -60,13 +66,13 @@ func connectorSchema() *jsonschema.Schema {
 	for _, o := range gapless.DescribeOptions(new(running)) {
 		properties[o.Name] = optionSchema(o)
 	}
-	s := object("A route from a source to a destination.", connectorKeys, properties)
-	s.Required = []string{"from", "to"}
+	s := object("A route from a source to a destination, or between two sides.", connectorKeys, properties)
+	s.AnyOf = []*jsonschema.Schema{{Required: []string{"from", "to"}}, {Required: []string{"between"}}}
 	return s
 }
 
-// sideSchema accepts the name of a kind, or a block of one kind with options.
-func sideSchema(help string, s side, connectors []gapless.Connector) *jsonschema.Schema {
+// endSchema accepts the name of a kind, or a block of one kind with options.
+func endSchema(help string, s end, connectors []gapless.Connector) *jsonschema.Schema {
 	scalar := &jsonschema.Schema{Type: "string"}
 	kinds := &jsonschema.Schema{Type: "object", MinProperties: new(1), MaxProperties: new(1), Properties: map[string]*jsonschema.Schema{}}
 	kinds.AdditionalProperties = nothing()

@@ -187,18 +187,18 @@ func decode(l *loader, n *node, pointer any) (given, bool) {
 func (l *loader) check(v given, at place, what string, check func(map[string]any) []gapless.OptionError) bool {
 	var mistakes []gapless.OptionError
 	for _, m := range check(v.resolved) {
-		if !v.broken[m.Option] {
+		if !v.broken[v.owner(m.Option)] {
 			mistakes = append(mistakes, m)
 		}
 	}
 	for _, m := range mistakes {
-		if v.environment[m.Option] {
+		if v.environment[v.owner(m.Option)] {
 			m.Problem, m.Fix = l.describe(v, m.Option, check)
 		}
 		if m.Code == gapless.CodeUnknownOption && m.Fix == "" {
 			m.Fix = chooseFrom(v.names)
 		}
-		e, present := v.at[m.Option]
+		e, present := v.entry(m.Option)
 		switch {
 		case m.Code == gapless.CodeInvalidOption && present:
 			l.addf(e.value.place, m.Code, m.Fix, "%s %s: %s", what, shorten(m.Option), m.Problem)
@@ -211,10 +211,32 @@ func (l *loader) check(v given, at place, what string, check func(map[string]any
 	return len(mistakes) == 0
 }
 
+// owner returns the option that a mistake is in: one in an element of a map is
+// named OPTION.ELEMENT.
+func (v given) owner(option string) string {
+	if _, written := v.at[option]; written {
+		return option
+	}
+	top, _, _ := strings.Cut(option, ".")
+	return top
+}
+
+// entry returns where an option or an element of one stands.
+func (v given) entry(option string) (entry, bool) {
+	owner := v.owner(option)
+	e, present := v.at[owner]
+	if element, found := strings.CutPrefix(option, owner+"."); found && present {
+		if inside, found := e.value.get(element); found {
+			return inside, true
+		}
+	}
+	return e, present
+}
+
 // describe says what is wrong with an option's value without showing what
 // its references stand for.
 func (l *loader) describe(v given, name string, check func(map[string]any) []gapless.OptionError) (problem, fix string) {
-	shown := map[string]any{name: v.written[name]}
+	shown := map[string]any{v.owner(name): v.written[v.owner(name)]}
 	for _, m := range check(shown) {
 		if m.Option == name {
 			return m.Problem, m.Fix

@@ -82,7 +82,9 @@ type ConditionalPusher interface {
 	// what the record of row i looked like, as the rows before it leave it. A
 	// row that finds something else, synced or not, is not applied, and comes
 	// back in the receipt's Rejected with an error that wraps [ErrChanged].
-	// Nothing comes between the comparison and the push of a row.
+	// Nothing comes between the comparison and the push of a row. To find what
+	// an upsert or a delete leaves is no change: pushing a batch again is
+	// harmless.
 	PushIf(ctx context.Context, b *Batch, expect []Expectation) (Receipt, error)
 }
 

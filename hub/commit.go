@@ -31,6 +31,8 @@ type Commit struct {
 	ClearCheckpoints bool
 	// Checkpoints are set behind all that.
 	Checkpoints []gapless.Checkpoint
+
+	expect []gapless.Expectation // of the rows of Batch, if not nil
 }
 
 // Condition is what the checkpoint of a partition has to be.

@@ -67,6 +67,7 @@ func script(t *testing.T, h *Hub, hs *history, after func(step string)) error {
 	if err != nil {
 		return err
 	}
+	push := func(b *gapless.Batch) (gapless.Receipt, error) { return s.Push(ctx, b) }
 	put := func(key, state string, changes ...gapless.Change) {
 		if err != nil {
 			return
@@ -77,7 +78,7 @@ func script(t *testing.T, h *Hub, hs *history, after func(step string)) error {
 			}
 		})
 		var r gapless.Receipt
-		if r, err = s.Push(ctx, batch(changes...)); err == nil {
+		if r, err = push(batch(changes...)); err == nil {
 			hs.used(r.Serial)
 			after("push " + key)
 		}
@@ -111,6 +112,11 @@ func script(t *testing.T, h *Hub, hs *history, after func(step string)) error {
 	put("d", `{}`, upsert("d", `{}`))
 	sync("3")
 	flush()
+	push = func(b *gapless.Batch) (gapless.Receipt, error) {
+		return s.PushIf(ctx, b, []gapless.Expectation{{Exists: true, Version: []byte("vd"), Data: []byte(`{}`)}, {Exists: true}})
+	}
+	put("d", `{"n":2}`, upsert("d", `{"n":2}`), upsert("e", `{"somebody":"else's"}`, part("p", "", big)))
+	push = func(b *gapless.Batch) (gapless.Receipt, error) { return s.Push(ctx, b) }
 	put("c", "", remove("c"))
 	return err
 }

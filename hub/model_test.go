@@ -81,6 +81,11 @@ func (m *model) push(t *rapid.T) {
 	if err != nil {
 		t.Fatalf("push: %v", err)
 	}
+	m.pushed(t, r, refused, accepted, state)
+}
+
+// pushed checks the receipt of a push that leads to a state.
+func (m *model) pushed(t *rapid.T, r gapless.Receipt, refused []string, accepted uint64, state modelState) {
 	var got []string
 	for _, rejection := range r.Rejected {
 		got = append(got, rejection.Key)
@@ -94,6 +99,43 @@ func (m *model) push(t *rapid.T) {
 	m.top = max(m.top, r.Serial)
 	state.serial = r.Serial
 	m.states = append(m.states, state)
+}
+
+// pushIf pushes one change each of some records, and expects of each what it
+// is or what it is not.
+func (m *model) pushIf(t *rapid.T) {
+	writer := modelWriters.Draw(t, "writer")
+	s := m.session(t, writer)
+	state := modelState{maps.Clone(m.now().records), m.now().checkpoints, m.now().serial}
+	b := &gapless.Batch{Partition: items}
+	var expect []gapless.Expectation
+	var refused []string
+	accepted := uint64(0)
+	for _, c := range rapid.SliceOfNDistinct(rapid.Custom(m.change), 1, 4, func(c gapless.Change) string { return c.Key }).Draw(t, "rows") {
+		b.Append(c)
+		now, err := s.GetPushed(t.Context(), items, c.Key)
+		e := gapless.Expectation{Exists: err == nil, Data: now.Data}
+		met := true
+		switch rapid.IntRange(0, 3).Draw(t, "expect") {
+		case 0:
+			e.Exists, met = !e.Exists, false
+		case 1:
+			e.Data = append(e.Data, ' ')
+			met = !e.Exists
+		}
+		again := err == nil && c.Op == gapless.OpUpsert && string(c.Data) == string(now.Data) || err != nil && c.Op == gapless.OpDelete
+		expect = append(expect, e)
+		if (met || again) && apply(state.records, modelRecords[writer]+"/"+c.Key, c) {
+			accepted++
+		} else {
+			refused = append(refused, c.Key)
+		}
+	}
+	r, err := s.PushIf(t.Context(), b, expect)
+	if err != nil {
+		t.Fatalf("push: %v", err)
+	}
+	m.pushed(t, r, refused, accepted, state)
 }
 
 func (m *model) change(t *rapid.T) gapless.Change {
@@ -282,8 +324,9 @@ func TestHubMatchesItsModel(t *testing.T) {
 		m.open(t)
 		defer func() { _ = m.hub.Close() }()
 		t.Repeat(map[string]func(*rapid.T){
-			"push": m.push,
-			"sync": m.sync,
+			"push":    m.push,
+			"push if": m.pushIf,
+			"sync":    m.sync,
 			"crash": func(t *rapid.T) {
 				if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
 					m.crash(t)

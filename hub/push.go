@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -27,6 +28,16 @@ type writeBuffer struct {
 // too large. A part whose error is recoverable fails the push instead.
 func (s *Session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, error) {
 	return s.commit(ctx, nil, &Commit{Batch: b})
+}
+
+// PushIf implements [gapless.ConditionalPusher] as one step: no other push
+// comes between the comparisons and the rows. It is compared to what has been
+// pushed, synced or not.
+func (s *Session) PushIf(ctx context.Context, b *gapless.Batch, expect []gapless.Expectation) (gapless.Receipt, error) {
+	if len(expect) != len(b.Rows) {
+		return gapless.Receipt{}, fmt.Errorf("hub: push %d rows with %d expectations", len(b.Rows), len(expect))
+	}
+	return s.commit(ctx, nil, &Commit{Batch: b, expect: expect})
 }
 
 // commit applies c, whose parts may be in a stage already.
@@ -77,7 +88,7 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 	if err := w.write(c.Batch); err != nil {
 		return gapless.Receipt{}, err
 	}
-	w.parts = nil
+	w.parts, w.expect = nil, nil
 	for _, b := range c.More {
 		if err := w.write(b); err != nil {
 			return gapless.Receipt{}, err
@@ -99,14 +110,15 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 type writer struct {
 	hub       *Hub
 	connector *connector
-	parts     *stage // of the batch being written; may be nil
 	out       *pebble.Batch
-	reads     bool // out can be read: older parts or patched data are needed
+	reads     bool // out can be read: what a record was is needed
 	next      uint64
 	rejected  []gapless.Rejection
 	written   []*collection
 	// Of the batch being written:
 	in         *gapless.Batch
+	parts      *stage                // may be nil
+	expect     []gapless.Expectation // may be nil
 	collection *collection
 	key        []byte
 	accepted   []int32
@@ -116,8 +128,8 @@ func (h *Hub) newWriter(c *connector, commit *Commit, parts *stage) (*writer, er
 	if err := h.serials.reserve(h.store, uint64(commit.rows())); err != nil {
 		return nil, err
 	}
-	w := &writer{hub: h, connector: c, parts: parts, next: h.serials.last + 1, accepted: h.buffer.accepted}
-	w.reads = parts != nil || h.reads(c, commit.Batch)
+	w := &writer{hub: h, connector: c, parts: parts, expect: commit.expect, next: h.serials.last + 1, accepted: h.buffer.accepted}
+	w.reads = parts != nil || commit.expect != nil || h.reads(c, commit.Batch)
 	size := batchSize(commit.Batch)
 	for _, b := range commit.More {
 		w.reads = w.reads || h.reads(c, b)
@@ -196,24 +208,18 @@ func (w *writer) commit() error {
 func (w *writer) row(i int) error {
 	r := &w.in.Rows[i]
 	key := w.in.Key(i)
-	if err := w.unfit(i, key); err != nil {
-		w.refuse(i, err)
-		if w.parts != nil {
-			return dropStaged(w.out, w.parts.staged[i])
-		}
-		return nil
-	}
 	w.key = append(w.key[:5], key...)
 	s := stored{serial: w.next, modified: r.Modified, version: w.in.Version(i), data: w.in.Data(i)}
-	if w.reads {
-		refused, err := w.merge(i, &s)
-		if err != nil {
-			return err
-		}
-		if refused != nil {
-			w.refuse(i, refused)
-			return nil
-		}
+	refused, err := w.unfit(i, key), error(nil)
+	if refused == nil && w.reads {
+		refused, err = w.merge(i, &s)
+	}
+	if err != nil {
+		return err
+	}
+	if refused != nil {
+		w.refuse(i, refused)
+		return dropStaged(w.out, w.staged(i))
 	}
 	w.accepted = append(w.accepted, int32(i))
 	w.next++
@@ -253,31 +259,57 @@ func (w *writer) unfit(i int, key []byte) error {
 }
 
 // merge completes s with what the row keeps of the record as it was, and
-// drops the parts that it does not keep.
+// drops the parts that it does not keep. It returns why the row does not fit
+// that record, or nil.
 func (w *writer) merge(i int, s *stored) (refused, err error) {
 	old, found, err := w.old()
 	if err != nil {
 		return nil, err
 	}
+	if w.expect != nil && !w.expected(i, &old, found) {
+		return gapless.ErrChanged, nil
+	}
 	had, err := decodeManifest(old.manifest)
 	if err != nil {
 		return nil, err
 	}
-	var now []storedPart
-	if w.parts != nil {
-		now = w.parts.staged[i]
-	}
+	now := w.staged(i)
 	if w.in.Rows[i].Op == gapless.OpPatch {
 		if refused := patchRecord(s, &old, found); refused != nil {
-			if w.parts != nil {
-				err = dropStaged(w.out, now)
-			}
-			return refused, err
+			return refused, nil
 		}
 		now, had = patchParts(had, now)
 	}
 	s.manifest = encodeManifest(now)
 	return nil, dropParts(w.out, had)
+}
+
+// expected reports whether the record is what row i expects, or what the row
+// leaves: a push that is repeated finds that.
+func (w *writer) expected(i int, old *stored, found bool) bool {
+	e := &w.expect[i]
+	if !e.Exists && !found || e.Exists && found && isRecord(old, e.Version, e.Data) {
+		return true
+	}
+	switch w.in.Rows[i].Op {
+	case gapless.OpUpsert:
+		return found && isRecord(old, w.in.Version(i), w.in.Data(i))
+	case gapless.OpDelete:
+		return !found
+	}
+	return false
+}
+
+func isRecord(s *stored, version, data []byte) bool {
+	return bytes.Equal(s.version, version) && bytes.Equal(s.data, data)
+}
+
+// staged returns the parts of row i.
+func (w *writer) staged(i int) []storedPart {
+	if w.parts == nil {
+		return nil
+	}
+	return w.parts.staged[i]
 }
 
 // old returns the record of w.key as it is behind the rows written so far.

@@ -13,11 +13,12 @@ import (
 )
 
 var (
-	_ gapless.Destination = (*Hub)(nil)
-	_ gapless.Session     = (*Session)(nil)
-	_ gapless.Enumerator  = (*Session)(nil)
-	_ gapless.Getter      = (*Session)(nil)
-	_ gapless.Searchable  = searchSession{}
+	_ gapless.Destination       = (*Hub)(nil)
+	_ gapless.Session           = (*Session)(nil)
+	_ gapless.Enumerator        = (*Session)(nil)
+	_ gapless.Getter            = (*Session)(nil)
+	_ gapless.ConditionalPusher = (*Session)(nil)
+	_ gapless.Searchable        = searchSession{}
 )
 
 // Session is one connector's way into the hub. It may be used from several

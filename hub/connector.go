@@ -12,13 +12,13 @@ destination it keeps every record with its parts, tells what is pushed, synced
 and searchable, and can be searched with ` + "`gapless search`" + `.
 
 As a source it gives the records of one of its connectors to another
-destination, and tells every change, deletions included. Changes are kept for
-the last million per connector; a reader that was away for longer reads
+destination, and tells every change, deletions with their times included.
+Changes are kept for the last million per connector; a reader that was away for longer reads
 everything once.
 
 Several connectors can write the records of one, each with its own checkpoints:
-` + "`connector`" + ` says whose. That is what both sides of a two-way connector and a
-server of the daemon do that work on the same records.
+` + "`connector`" + ` says whose. So two-way connectors share records with each other and
+with the daemon's servers.
 
 ### Search
 

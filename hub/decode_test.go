@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/tidwall/gjson"
 
 	"github.com/gapless-sync/gapless"
@@ -66,6 +67,8 @@ func gotLonger(manifest []byte, parts []storedPart) bool {
 
 func FuzzDecodeBlock(f *testing.F) {
 	f.Add(feedKey(1, 2), []byte("\x00\x01\x02\x00\x01a\x02\x01b"))
+	f.Add(feedKey(1, 2), (&feedEntry{op: gapless.OpDelete, key: []byte("k"), modified: -1, version: []byte("v")}).append([]byte("\x00\x01\x01")))
+	f.Add(feedKey(1, 2), (&feedEntry{op: gapless.OpDelete, key: []byte("k"), version: []byte("v")}).append([]byte("\x00\x01\x01")))
 	f.Add(feedKey(1, 2), []byte{})
 	f.Add([]byte("short"), []byte("\x00\x01\xff\xff\xff\xff\x0f"))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
@@ -76,7 +79,14 @@ func FuzzDecodeBlock(f *testing.F) {
 		n := uint64(0)
 		err = b.each(0, func(e feedEntry) error {
 			n++
-			return nil
+			again := e.append(nil)
+			block := feedBlock{serial: e.serial, ordinal: e.ordinal, collection: e.collection, count: 1, entries: again}
+			return block.each(e.serial-1, func(same feedEntry) error {
+				if diff := cmp.Diff(e, same, cmp.AllowUnexported(feedEntry{}), cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("entry %x (-want +got):\n%s", again, diff)
+				}
+				return nil
+			})
 		})
 		if err == nil && b.serial > 0 && b.serial < 1<<62 && n != b.count {
 			t.Errorf("%d entries of %d", n, b.count)

@@ -35,10 +35,13 @@
 //	'o' connector id(4) collection name        id(4) flags(1): 1 = has or had parts
 //	'k' writer id(4) checkpoint name           position, mark, target, run, seq(uv) epoch(uv)
 //	'r' collection id(4) record key            flags(1) serial(uv) [modified(8)] [version] [manifest] data
-//	'f' connector id(4) first serial(8)        ordinal(uv) collection id(uv) count(uv) (op(1) key)*
+//	'f' connector id(4) first serial(8)        ordinal(uv) collection id(uv) count(uv) entries
 //	'p' incarnation(4) push(8) part(4) chunk(4)  up to 256 KiB of a part
 //	'g' incarnation(4) push(8)                 empty: chunks of an unfinished push
 //	't' incarnation(4) push(8) part(4)         why a part has no text, or its text; derived
+//
+// An entry of the feed is op(1) key [modified(8)] [version]; the two uppermost
+// bits of op say whether a delete has them.
 //
 // A connector's records share no key with another's. Whoever writes them under
 // a name of its own is a writer, with an epoch and checkpoints; the connector

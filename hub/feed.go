@@ -135,19 +135,51 @@ func decodeBlock(key, value []byte) (feedBlock, error) {
 	return b, d.err
 }
 
+// Flags of an entry, in the byte of its operation. Only a delete has them: the
+// record itself tells the rest of any other change.
+const (
+	feedModified = 1 << (6 + iota)
+	feedVersion
+	feedOp = feedModified - 1
+)
+
 type feedEntry struct {
 	serial     uint64
 	ordinal    uint64
 	op         gapless.Op
 	collection uint32
 	key        []byte
+	modified   int64  // of a delete; 0 if unknown
+	version    []byte // of a delete
+}
+
+// append appends the encoding to dst.
+func (e *feedEntry) append(dst []byte) []byte {
+	at := len(dst)
+	dst = appendSized(append(dst, byte(e.op)), e.key)
+	if e.modified != 0 {
+		dst[at] |= feedModified
+		dst = binary.BigEndian.AppendUint64(dst, uint64(e.modified))
+	}
+	if len(e.version) > 0 {
+		dst[at] |= feedVersion
+		dst = appendSized(dst, e.version)
+	}
+	return dst
 }
 
 // each calls fn for the block's changes after a serial.
 func (b *feedBlock) each(after uint64, fn func(feedEntry) error) error {
 	d := decoder{rest: b.entries}
 	for i := range b.count {
-		e := feedEntry{serial: b.serial + i, ordinal: b.ordinal + i, collection: b.collection, op: gapless.Op(d.byte()), key: d.sized()}
+		flags := d.byte()
+		e := feedEntry{serial: b.serial + i, ordinal: b.ordinal + i, collection: b.collection, op: gapless.Op(flags & feedOp), key: d.sized()}
+		if flags&feedModified != 0 {
+			e.modified = int64(d.uint64())
+		}
+		if flags&feedVersion != 0 {
+			e.version = d.sized()
+		}
 		if d.err != nil {
 			return d.err
 		}

@@ -2,10 +2,12 @@ package hub
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -113,6 +115,7 @@ type writer struct {
 	out       *pebble.Batch
 	reads     bool // out can be read: what a record was is needed
 	next      uint64
+	now       int64 // when the commit came, in Unix nanoseconds
 	rejected  []gapless.Rejection
 	written   []*collection
 	// Of the batch being written:
@@ -128,7 +131,10 @@ func (h *Hub) newWriter(c *connector, commit *Commit, parts *stage) (*writer, er
 	if err := h.serials.reserve(h.store, uint64(commit.rows())); err != nil {
 		return nil, err
 	}
-	w := &writer{hub: h, connector: c, parts: parts, expect: commit.expect, next: h.serials.last + 1, accepted: h.buffer.accepted}
+	w := &writer{
+		hub: h, connector: c, parts: parts, expect: commit.expect,
+		next: h.serials.last + 1, now: time.Now().UnixNano(), accepted: h.buffer.accepted,
+	}
 	w.reads = parts != nil || commit.expect != nil || h.reads(c, commit.Batch)
 	size := batchSize(commit.Batch)
 	for _, b := range commit.More {
@@ -338,8 +344,8 @@ func (w *writer) feed() error {
 	for rows := w.accepted; len(rows) > 0; {
 		block, n := w.hub.buffer.feed[:0], 0
 		for n < len(rows) && len(block) < feedBlockBytes {
-			row := int(rows[n])
-			block = appendSized(append(block, byte(w.in.Rows[row].Op)), w.in.Key(row))
+			entry := w.entry(int(rows[n]))
+			block = entry.append(block)
 			n++
 		}
 		w.hub.buffer.feed = block
@@ -355,4 +361,15 @@ func (w *writer) feed() error {
 		rows, serial, ordinal = rows[n:], serial+uint64(n), ordinal+uint64(n)
 	}
 	return nil
+}
+
+// entry returns what the feed keeps of an accepted row. A delete that does not
+// say when it happened happened when it was pushed: nothing else will tell.
+func (w *writer) entry(i int) feedEntry {
+	r := &w.in.Rows[i]
+	e := feedEntry{op: r.Op, key: w.in.Key(i)}
+	if r.Op == gapless.OpDelete {
+		e.modified, e.version = cmp.Or(r.Modified, w.now), w.in.Version(i)
+	}
+	return e
 }

@@ -155,13 +155,18 @@ func (h *Hub) record(r pebble.Reader, c *collection, key string, pushed bool) (g
 
 // sdkRecord returns the SDK's form of a record; its data is a view of s.
 func (h *Hub) sdkRecord(key string, s *stored, pushed bool) (gapless.Record, error) {
-	r := gapless.Record{Key: key, Version: string(s.version), Data: s.data}
-	if s.modified != 0 {
-		r.Modified = time.Unix(0, s.modified).UTC()
-	}
+	r := gapless.Record{Key: key, Version: string(s.version), Modified: timeOf(s.modified), Data: s.data}
 	parts, err := decodeManifest(s.manifest)
 	for _, p := range parts {
 		r.Parts = append(r.Parts, h.part(p, pushed))
 	}
 	return r, h.store.classifyRead(err)
+}
+
+// timeOf returns the time of Unix nanoseconds; the zero time if they are 0.
+func timeOf(nanoseconds int64) time.Time {
+	if nanoseconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanoseconds).UTC()
 }

@@ -149,7 +149,8 @@ func (s *source) CanResume(ctx context.Context, p gapless.Partition, after gaple
 }
 
 // ReadChanges implements [gapless.ChangeReader]: each record that changed is
-// emitted once, as it is now.
+// emitted once, as it is now; one that is deleted with the version and the time
+// that its delete was pushed with, or else the time at which it was pushed.
 func (s *source) ReadChanges(ctx context.Context, p gapless.Partition, from, _ gapless.Position, out *gapless.Output) error {
 	after, err := s.serial(from)
 	if err != nil {
@@ -185,7 +186,8 @@ func (s *source) ReadChanges(ctx context.Context, p gapless.Partition, from, _ g
 
 func (s *source) emit(out *gapless.Output, e feedEntry, now *stored) error {
 	if now == nil {
-		return out.Delete(string(e.key))
+		deleted := gapless.Record{Key: string(e.key), Version: string(e.version), Modified: timeOf(e.modified)}
+		return out.Change(gapless.Change{Op: gapless.OpDelete, Record: deleted})
 	}
 	r, err := s.hub.sdkRecord(string(e.key), now, false)
 	if err != nil {

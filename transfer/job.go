@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"context"
+	"io"
 	"iter"
 	"time"
 
@@ -40,6 +42,9 @@ type Job struct {
 	// Events receives what happens, one event at a time, from several
 	// goroutines. May be nil.
 	Events func(Event)
+
+	sleep   func(ctx context.Context, d time.Duration) error
+	through func(io.Writer) io.Writer // what is written, if it is not nil
 }
 
 // EventKind says what happened.

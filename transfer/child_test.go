@@ -1,0 +1,5 @@
+package transfer
+
+const childEnv = "GAPLESS_TRANSFER_CHILD"
+
+func child() int { return 0 }

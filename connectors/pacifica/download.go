@@ -1,0 +1,215 @@
+package pacifica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/httpx"
+	"github.com/gapless-sync/gapless/transfer"
+)
+
+// errNotReady is the answer to a download that comes too early.
+var errNotReady = errors.New("the cart is not ready for download")
+
+// Download delivers the files of a cart that is ready, in the order of its
+// archive, and what else is in it. Of a server that has ranges, an archive that
+// breaks off is continued, and of a file that is here in part only the rest is
+// fetched. It returns [gapless.Expired] if the server no longer knows the cart,
+// and an error if the archive is damaged, is cut short, or lacks one of the
+// files.
+func (a *CartAPI) Download(ctx context.Context, cart string, files []transfer.Wanted, deliver transfer.Deliver) error {
+	body := &archive{ctx: ctx, api: a, cart: cart}
+	if err := body.open(); err != nil {
+		return err
+	}
+	defer body.close()
+	u := &unpacking{cart: cart, wanted: make(map[string]transfer.Wanted, len(files)), body: body, deliver: deliver}
+	for _, f := range files {
+		u.wanted[wirePath(f.Path)] = f
+	}
+	err := transfer.Untar(ctx, body, u.rename, u.take)
+	switch {
+	case u.stopped != nil:
+		return u.stopped
+	case ctx.Err() != nil:
+		return fmt.Errorf("download cart %s: %w", cart, context.Cause(ctx))
+	case body.err != nil:
+		return body.err
+	case err != nil:
+		return cartFailed(cart, err)
+	}
+	return u.complete()
+}
+
+// archive is the archive of a cart on its way, over one connection or several.
+type archive struct {
+	ctx    context.Context //nolint:containedctx // an archive lives for one download
+	api    *CartAPI
+	cart   string
+	answer *answer // nil between two connections
+	// tag is the strong ETag of an archive that can be continued; otherwise
+	// empty.
+	tag      string
+	position int64
+	// passed is how many bytes that follow are not wanted.
+	passed int64
+	vain   int   // connections in a row that brought nothing
+	err    error // that ended it, classified
+}
+
+// open asks for the archive, from the position on.
+func (b *archive) open() error {
+	c := &call{what: "download cart " + b.cart, method: http.MethodGet, url: b.cart + "?filename=" + rootFolder, header: http.Header{}}
+	c.takes = func(r *http.Response) bool { return r.StatusCode == http.StatusNotFound }
+	want := http.StatusOK
+	if b.position > 0 {
+		want = http.StatusPartialContent
+		c.header.Set("Range", "bytes="+strconv.FormatInt(b.position, 10)+"-")
+		c.header.Set("If-Range", b.tag)
+	}
+	a, err := b.api.server.send(b.ctx, c)
+	if err != nil {
+		return err
+	}
+	encoding := a.Header.Get("Content-Encoding")
+	switch {
+	case a.StatusCode == http.StatusNotFound:
+		err = errGone(b.cart)
+	case a.StatusCode == http.StatusAccepted:
+		err = cartFailed(b.cart, gapless.Recoverable(errNotReady))
+	case a.StatusCode == http.StatusOK && want != a.StatusCode,
+		a.StatusCode == want && b.position > 0 && !strings.HasPrefix(a.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", b.position)):
+		err = cartFailed(b.cart, gapless.Recoverable(errors.New("the archive has changed on its way")))
+	case a.StatusCode != want:
+		err = b.api.server.refuse(c, a)
+	case encoding != "" && !strings.EqualFold(encoding, "identity"):
+		err = cartFailed(b.cart, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("the archive came compressed (%s), which was not asked for", b.api.server.say(encoding))))
+	}
+	if err != nil {
+		_ = a.Close() // it is of no use either way
+		return err
+	}
+	if tag := a.Header.Get("ETag"); b.position == 0 && strings.HasPrefix(tag, `"`) && a.Header.Get("Accept-Ranges") == "bytes" {
+		b.tag = tag
+	}
+	b.answer = a
+	return nil
+}
+
+func (b *archive) close() {
+	if b.answer != nil {
+		_ = b.answer.Close() // what was read is judged already
+		b.answer = nil
+	}
+}
+
+// pass makes the next n bytes come as zeros, without their being fetched. It
+// reports whether it can.
+func (b *archive) pass(n int64) bool {
+	if b.tag == "" {
+		return false
+	}
+	b.close()
+	b.passed = n
+	return true
+}
+
+// Read implements [io.Reader].
+func (b *archive) Read(p []byte) (int, error) {
+	if b.passed > 0 {
+		n := int(min(int64(len(p)), b.passed))
+		clear(p[:n])
+		b.passed -= int64(n)
+		b.position += int64(n)
+		return n, nil
+	}
+	for b.err == nil {
+		if b.answer == nil {
+			if b.err = b.open(); b.err != nil {
+				break
+			}
+		}
+		n, err := b.answer.body.Read(p)
+		b.position += int64(n)
+		if n > 0 {
+			b.vain = 0
+		}
+		if err == nil || err == io.EOF { //nolint:errorlint // a wrapped io.EOF is not the end but a failure
+			return n, err
+		}
+		b.close()
+		lost := b.api.server.unreachable(b.ctx, "download cart "+b.cart, err)
+		if b.tag == "" || b.vain >= b.api.opts.Retries || b.ctx.Err() != nil {
+			b.err = lost
+		} else if n == 0 {
+			b.err = b.api.opts.sleep(b.ctx, httpx.Backoff(b.vain))
+			b.vain++
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+	return 0, b.err
+}
+
+// unpacking is an archive and the files that are wanted of it.
+type unpacking struct {
+	cart    string
+	wanted  map[string]transfer.Wanted // by path in the cart; without those that came
+	body    *archive
+	deliver transfer.Deliver
+	stopped error // what deliver returned
+}
+
+// rename returns the path that a member of the archive has at the target. The
+// folder at the top is the one that was asked for or, in bundles, the cart's id.
+func (u *unpacking) rename(member string) (string, error) {
+	top, path, _ := strings.Cut(member, "/")
+	if top != rootFolder && !strings.HasSuffix(u.cart, "/"+top) {
+		return "", gapless.Because(gapless.CauseUnreadable, fmt.Errorf("the archive's member %.300q is not below %q", member, rootFolder))
+	}
+	if file, ok := u.wanted[path]; ok {
+		return file.Path, nil
+	}
+	return path, nil
+}
+
+// take delivers a member. Of a file whose beginning is here, the hash decides
+// whether that and the rest are one file.
+func (u *unpacking) take(c transfer.Content) error {
+	path := wirePath(c.Path)
+	w := u.wanted[path]
+	delete(u.wanted, path)
+	if w.Offset >= leastPass && w.Offset <= c.Size && w.Hash != "" && u.body.pass(w.Offset) {
+		if _, err := io.CopyN(io.Discard, c.Body, w.Offset); err != nil {
+			return err
+		}
+		c.Offset = w.Offset
+	}
+	u.stopped = u.deliver(c)
+	return u.stopped
+}
+
+// leastPass is how much of a file has to be here for a new request to be
+// cheaper.
+const leastPass = 1 << 20
+
+// complete returns an error if a file did not come.
+func (u *unpacking) complete() error {
+	if len(u.wanted) == 0 {
+		return nil
+	}
+	first := ""
+	for path := range u.wanted {
+		if first == "" || path < first {
+			first = path
+		}
+	}
+	return cartFailed(u.cart, gapless.Recoverable(fmt.Errorf("the archive lacks %d of the files, among them %q", len(u.wanted), u.wanted[first].Path)))
+}

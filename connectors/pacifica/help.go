@@ -1,0 +1,3 @@
+package pacifica
+
+const help = `x`

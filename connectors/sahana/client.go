@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -42,6 +43,8 @@ type client struct {
 	authorization string // empty for nobody
 	http          *http.Client
 	opts          clientOptions
+	// kin says that it is the service of Gapless that answers, not an Eden.
+	kin atomic.Bool
 }
 
 // newClient returns a client; it connects when it is first used. Its errors are

@@ -43,8 +43,14 @@ func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+"
 
 // plainly asks for the records of one table and for nothing that belongs to
 // others: each table is read on its own, because an Eden does not tell of a
-// master whose components alone have changed.
-func plainly(q query) query { return append(q, "mcomponents=none", "maxdepth=0") }
+// master whose components alone have changed. The service of Gapless does, and
+// keeps them with their master.
+func (c *client) plainly(q query) query {
+	if c.kin.Load() {
+		return append(q, "maxdepth=0", "nulls=true", "include_deleted=True")
+	}
+	return append(q, "mcomponents=none", "maxdepth=0")
+}
 
 // export is what an answer holds of the table that was asked for.
 type export struct {
@@ -125,36 +131,52 @@ func (c *client) stream(ctx context.Context, table, path string, take func(expor
 // pages reads a table page after page, ordered by the Eden's numbers of its
 // records, behind one of them, until a page is empty: a short one may be due to
 // a limit of the Eden. Records keep their order there while others change,
-// unlike in what msince gives.
+// unlike in what msince gives. Tombstones have no numbers: those at the end of a
+// page are counted.
 func (c *client) pages(ctx context.Context, table string, after int64, limit int, filter query, take func(e *export, last int64) error) error {
+	trailing := 0
 	for {
 		q := query{}.add("~.id__gt", strconv.FormatInt(after, 10)).add("limit", strconv.Itoa(limit))
-		q = plainly(append(append(q, "show_ids=true"), filter...))
+		if trailing > 0 {
+			q = q.add("start", strconv.Itoa(trailing))
+		}
+		q = c.plainly(append(append(q, "show_ids=true"), filter...))
 		e, err := c.page(ctx, table, q)
 		if err != nil || len(e.records) == 0 {
 			return err
 		}
-		last := after
-		for i := range e.records {
-			r := &e.records[i]
-			id, err := strconv.ParseInt(r.ID, 10, 64)
-			if r.err != nil && err != nil {
-				continue // what cannot be read need not have a number
-			}
-			if err != nil || id <= last {
-				return gapless.Because(gapless.CauseUnreadable, fmt.Errorf(
-					"read %s: the Eden does not page by number: behind %d comes %q", table, last, clip(r.ID)))
-			}
-			last = id
-		}
-		if last == after {
-			return gapless.Because(gapless.CauseUnreadable, fmt.Errorf("read %s: no record of a page behind %d can be read", table, after))
+		last, behind, err := e.numbered(table, after)
+		if err != nil {
+			return err
 		}
 		if err := take(&e, last); err != nil {
 			return err
 		}
-		after = last
+		if last == after {
+			behind += trailing
+		}
+		after, trailing = last, behind
 	}
+}
+
+// numbered returns the last number of a page behind after, or after itself, and
+// how many records stand behind that.
+func (e *export) numbered(table string, after int64) (last int64, behind int, err error) {
+	last = after
+	for i := range e.records {
+		r := &e.records[i]
+		id, err := strconv.ParseInt(r.ID, 10, 64)
+		if err != nil && (r.err != nil || r.Deleted) {
+			behind++ // what cannot be read need not have a number
+			continue
+		}
+		if err != nil || id <= last {
+			return 0, 0, gapless.Because(gapless.CauseUnreadable, fmt.Errorf(
+				"read %s: the Eden does not page by number: behind %d comes %q", table, last, clip(r.ID)))
+		}
+		last, behind = id, 0
+	}
+	return last, behind, nil
 }
 
 // maxList is about how long the list of uuids in one address may be.

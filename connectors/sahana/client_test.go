@@ -19,7 +19,9 @@ import (
 	"github.com/gapless-sync/gapless/httpx"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/blevesearch/bleve_index_api.AnalysisWorker"))
+}
 
 func TestAddress(t *testing.T) {
 	t.Parallel()

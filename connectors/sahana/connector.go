@@ -148,7 +148,10 @@ or other systems have brought, is never deleted by absence.
 `
 
 func openSource(_ context.Context, o sourceOptions, env gapless.Env) (gapless.Source, error) {
-	s := &source{tables: o.Tables, via: o.Via, repository: o.Repository, pageRows: o.PageRows, overlap: o.Overlap, files: o.Files}
+	s := &source{
+		tables: o.Tables, via: o.Via, repository: o.Repository, pageRows: o.PageRows, overlap: o.Overlap, files: o.Files,
+		recent: recent{folder: env.State, connector: env.Connector},
+	}
 	for _, table := range o.Tables {
 		if _, err := tablePath(table); err != nil {
 			return nil, invalidOption("tables", err)

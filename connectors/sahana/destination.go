@@ -44,6 +44,8 @@ type session struct {
 	file      *sidecar
 	// peer says that records are sent as a peer does.
 	peer bool
+	// asked says that it is known who answers.
+	asked bool
 }
 
 // Open implements [gapless.Destination]. Epochs and checkpoints are kept in a

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -33,8 +34,10 @@ type shipment struct {
 type item struct {
 	s3.Resource
 	row int
-	// cleared are the fields that are to have no value.
+	// cleared are the fields that are to have no value; emptied says that they
+	// are sent in the way that is left for those that are no texts.
 	cleared []string
+	emptied bool
 }
 
 // take adds a row. What a document says of a record has no order, so that a key
@@ -44,6 +47,9 @@ func (p *shipment) take(ctx context.Context, row int) error {
 	if err != nil {
 		p.reject(row, err)
 		return nil
+	}
+	if err := p.spell(ctx, &it); err != nil {
+		return err
 	}
 	if p.keys[it.UUID] {
 		if err := p.flush(ctx); err != nil {
@@ -99,8 +105,32 @@ func outgoing(table string, b *gapless.Batch, row int) (item, error) {
 		own := 1
 		it.MCI = &own
 	}
-	it.cleared = spell(&it.Resource)
 	return it, nil
+}
+
+// spell writes an item as whoever is to get it understands it. The service of
+// Gapless understands what has no value.
+func (p *shipment) spell(ctx context.Context, it *item) error {
+	plain := it.Resource
+	if it.cleared = spell(&it.Resource); len(it.cleared) == 0 {
+		return nil
+	}
+	if !p.asked {
+		path, err := tablePath(p.table)
+		if err != nil {
+			return gapless.Misconfigured(err)
+		}
+		q := p.client.plainly(query{"limit=1"})
+		if _, err := p.client.clock(ctx, &call{what: "read " + p.table, method: http.MethodGet, path: path + ".xml?" + q.String()}); err != nil {
+			return err
+		}
+		p.asked = true
+	}
+	if p.client.kin.Load() {
+		plain.ID, plain.URL, plain.Error = "", "", ""
+		it.Resource = plain
+	}
+	return nil
 }
 
 // spell writes everything in the form that every Eden understands, and returns
@@ -224,7 +254,8 @@ func (p *shipment) document(ctx context.Context, items []item) (settled int, err
 }
 
 // withhold keeps back the items that the Eden has in a newer version, and
-// returns the others: it rejects them, unless the newer version is the same. The
+// returns the others: it rejects them, unless the newer version is the same,
+// which is sent for the sake of its components, if there are any. The
 // Eden would keep its values by itself, but a reference or a component in what
 // is sent sets its record back to the older time, after which any edit wins
 // over it.
@@ -234,8 +265,15 @@ func (p *shipment) withhold(ctx context.Context, items []item) (newest []item, e
 		it := byKey[key]
 		if held == nil || !held.ModifiedOn.After(it.ModifiedOn) {
 			newest = append(newest, *it)
-		} else if differs(it, held, domain) != nil {
+			return
+		}
+		d := differs(it, held, domain)
+		switch {
+		case !d.none():
 			p.reject(it.row, fmt.Errorf("the Eden has a newer version, of %s", s3.FormatTime(held.ModifiedOn, s3.TimeZulu)))
+		case len(it.Components) > 0: // which have times of their own
+			it.ModifiedOn = held.ModifiedOn
+			newest = append(newest, *it)
 		}
 	})
 	return newest, err
@@ -300,6 +338,9 @@ func (p *shipment) refuse(e *s3.Envelope, sent []item) (left []item) {
 	}
 	for i := range sent {
 		if err, ok := named[sent[i].UUID]; ok {
+			if sent[i].emptied {
+				err = fmt.Errorf("the record is taken, but for %s, which cannot be cleared: %w", strings.Join(sent[i].cleared, ", "), err)
+			}
 			p.reject(sent[i].row, err)
 		} else {
 			left = append(left, sent[i])

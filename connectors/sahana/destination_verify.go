@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidwall/gjson"
 	"github.com/zeebo/xxh3"
@@ -32,20 +33,45 @@ const (
 func (p *shipment) verifyItems(ctx context.Context, items []item) error {
 	byKey, keys := indexed(items)
 	keys = slices.DeleteFunc(keys, func(key string) bool {
-		return p.verify == verifyNone || p.verify == verifySample && xxh3.HashString(key)%sampleOf != 0
+		return len(byKey[key].cleared) == 0 && (p.verify == verifyNone || p.verify == verifySample && xxh3.HashString(key)%sampleOf != 0)
 	})
-	return p.held(ctx, keys, func(key string, held *exported, domain string) {
-		if err := differs(byKey[key], held, domain); err != nil {
-			p.reject(byKey[key].row, err)
+	var again []item
+	err := p.held(ctx, keys, func(key string, held *exported, domain string) {
+		it := byKey[key]
+		d := differs(it, held, domain)
+		switch {
+		case d.none():
+		case len(d.kept) > 0 && len(d.kept) == len(d.list) && !it.emptied && !p.client.kin.Load():
+			again = append(again, it.emptying(d.kept, held.ModifiedOn))
+		default:
+			p.reject(it.row, d.reason)
 		}
 	})
+	for err == nil && len(again) > 0 {
+		var n int
+		n, err = p.document(ctx, again[:min(len(again), p.rows)])
+		again = again[n:]
+	}
+	return err
+}
+
+// emptying returns an item that does nothing but clear fields which are no
+// texts. An Eden passes over an empty element and refuses null there, but to
+// what checks a field that may have no value, an empty list is none.
+func (it *item) emptying(fields []string, at time.Time) item {
+	e := item{row: it.row, cleared: fields, emptied: true}
+	e.Name, e.UUID, e.MCI, e.ModifiedOn = it.Name, it.UUID, it.MCI, at
+	for _, name := range fields {
+		e.Fields = append(e.Fields, s3.Field{Name: name, Value: []byte("[]")})
+	}
+	return e
 }
 
 // held calls look with what the Eden has of each key, nil for nothing, and with
 // its domain.
 func (p *shipment) held(ctx context.Context, keys []string, look func(key string, held *exported, domain string)) error {
 	return lists(keys, func(part []string, filter query) error {
-		e, err := p.client.page(ctx, p.table, plainly(append(filter, "include_deleted=True")))
+		e, err := p.client.page(ctx, p.table, p.client.plainly(append(filter, "include_deleted=True")))
 		if err != nil {
 			return err
 		}
@@ -60,23 +86,52 @@ func (p *shipment) held(ctx context.Context, keys []string, look func(key string
 	})
 }
 
-// differs reports how what the Eden holds is not what was sent.
-func differs(sent *item, held *exported, domain string) error {
+// difference is how what the Eden holds is not what was sent.
+type difference struct {
+	reason error // nil for no difference
+	list   []string
+	// kept are the fields of the list that were to be cleared.
+	kept []string
+}
+
+func (d *difference) none() bool { return d.reason == nil }
+
+// differs compares what the Eden holds with what was sent.
+func differs(sent *item, held *exported, domain string) difference {
 	switch {
 	case sent.Deleted && (held == nil || held.Deleted):
-		return nil
+		return difference{}
 	case sent.Deleted && sent.ReplacedBy != "":
-		return fmt.Errorf("the Eden keeps the record although it was replaced by %q", clip(sent.ReplacedBy))
+		return difference{reason: fmt.Errorf("the Eden keeps the record although it was replaced by %q", clip(sent.ReplacedBy))}
 	case sent.Deleted:
-		return errors.New("the Eden keeps the record although it was deleted; another one may refer to it")
+		return difference{reason: errors.New("the Eden keeps the record although it was deleted; another one may refer to it")}
 	case held == nil:
-		return errors.New("the Eden says that it has taken the record, and does not have it")
+		return difference{reason: errors.New("the Eden says that it has taken the record, and does not have it")}
 	case held.err != nil:
-		return fmt.Errorf("what the Eden has cannot be read: %w", held.err)
+		return difference{reason: fmt.Errorf("what the Eden has cannot be read: %w", held.err)}
 	case held.Deleted:
-		return errors.New("the Eden keeps the record deleted")
+		return difference{reason: errors.New("the Eden keeps the record deleted")}
 	}
-	var list []string
+	d := difference{list: differing(sent, held, domain)}
+	for _, name := range sent.cleared {
+		if f, r := held.Field(name), held.Reference(name); f != nil && textOf(f) != "" || r != nil && leads(r) {
+			d.list, d.kept = append(d.list, fmt.Sprintf("field %s cannot be cleared", name)), append(d.kept, name)
+		}
+	}
+	if len(d.list) > 0 {
+		d.reason = fmt.Errorf("the Eden has the record as of %s, not as sent: %s", s3.FormatTime(held.ModifiedOn, s3.TimeZulu), strings.Join(d.list, "; "))
+	}
+	return d
+}
+
+// leads reports whether a reference leads anywhere.
+func leads(r *s3.Reference) bool {
+	return r.UUID != "" || len(r.UUIDs) > 0 || r.TUID != "" || len(r.Inline) > 0
+}
+
+// differing lists the fields and references that are not as sent, those that
+// were to be cleared aside.
+func differing(sent *item, held *exported, domain string) (list []string) {
 	for i := range sent.Fields {
 		f := &sent.Fields[i]
 		if f.Upload() == s3.UploadNone && !slices.Contains(sent.cleared, f.Name) && !sameField(f, held.Field(f.Name)) {
@@ -85,19 +140,11 @@ func differs(sent *item, held *exported, domain string) error {
 	}
 	for i := range sent.References {
 		f := &sent.References[i]
-		if !sameReference(f, held.Reference(f.Field), domain) {
+		if !slices.Contains(sent.cleared, f.Field) && !sameReference(f, held.Reference(f.Field), domain) {
 			list = append(list, fmt.Sprintf("reference %s does not lead to %q, which it may not have", f.Field, clip(f.UUID+strings.Join(f.UUIDs, ", "))))
 		}
 	}
-	for _, name := range sent.cleared {
-		if f := held.Field(name); f != nil && textOf(f) != "" || held.Reference(name) != nil {
-			list = append(list, fmt.Sprintf("field %s cannot be cleared", name))
-		}
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	return fmt.Errorf("the Eden has the record as of %s, not as sent: %s", s3.FormatTime(held.ModifiedOn, s3.TimeZulu), strings.Join(list, "; "))
+	return list
 }
 
 // textOf returns the value of a field: a text itself, anything else as JSON.

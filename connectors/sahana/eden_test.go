@@ -242,6 +242,7 @@ func (e *eden) sync(q url.Values, form string) url.Values {
 // export answers with records as an Eden does.
 func (e *eden) export(w http.ResponseWriter, table string, q url.Values) {
 	var list []s3.Resource
+	start, _ := strconv.Atoi(q.Get("start"))
 	for _, stored := range e.tables[table] {
 		r := *stored
 		id, _ := strconv.Atoi(r.ID)
@@ -254,6 +255,9 @@ func (e *eden) export(w http.ResponseWriter, table string, q url.Values) {
 		case q.Has("~.uuid__belongs") && !slices.Contains(listed(q.Get("~.uuid__belongs")), r.UUID):
 			continue
 		case like != "" && (r.Field("name") == nil || !strings.HasPrefix(r.Field("name").Text, like)):
+			continue
+		}
+		if start--; start >= 0 {
 			continue
 		}
 		list = append(list, e.exported(r, q.Get("show_ids") == "true"))
@@ -282,7 +286,7 @@ func (e *eden) exported(r s3.Resource, ids bool) s3.Resource {
 	mci := *r.MCI + 1
 	r.MCI = &mci
 	if r.Deleted {
-		r = s3.Resource{Name: r.Name, UUID: r.UUID, ModifiedOn: r.ModifiedOn, Deleted: true, ReplacedBy: r.ReplacedBy}
+		return s3.Resource{Name: r.Name, UUID: r.UUID, ModifiedOn: r.ModifiedOn, Deleted: true, ReplacedBy: r.ReplacedBy}
 	}
 	if ids {
 		r.ID = id
@@ -362,6 +366,9 @@ func (e *eden) apply(r *s3.Resource, envelope *s3.Envelope, newer bool) {
 		held := stored.Field(f.Name)
 		switch {
 		case f.Name == "unknown", f.Name == "year" && f.Value == nil && f.Text == "":
+		case string(f.Value) == "[]":
+			stored.Fields = slices.DeleteFunc(stored.Fields, func(old s3.Field) bool { return old.Name == f.Name })
+			stored.References = slices.DeleteFunc(stored.References, func(old s3.Reference) bool { return old.Field == f.Name })
 		case held != nil:
 			*held = f
 		default:

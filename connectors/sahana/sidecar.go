@@ -48,8 +48,7 @@ func openSidecar(folder, connector, eden string) (*sidecar, error) {
 	return &read, nil
 }
 
-// keep adds checkpoints and replaces the file; after a crash it is the old one
-// or the new one.
+// keep adds checkpoints and replaces the file.
 func (s *sidecar) keep(checkpoints []gapless.Checkpoint) error {
 	next := *s
 	next.Checkpoints = maps.Clone(s.Checkpoints)
@@ -71,7 +70,13 @@ func (s *sidecar) write() error {
 	if err != nil {
 		return err
 	}
-	folder := filepath.Dir(s.path)
+	return replaceFile(s.path, body)
+}
+
+// replaceFile writes a file anew, durably: after a crash it is the old one or
+// the new one.
+func replaceFile(path string, body []byte) error {
+	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
@@ -85,7 +90,7 @@ func (s *sidecar) write() error {
 	}
 	err = errors.Join(err, file.Close())
 	if err == nil {
-		err = os.Rename(file.Name(), s.path)
+		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))

@@ -37,6 +37,7 @@ type source struct {
 	pageRows   int
 	overlap    time.Duration
 	files      bool
+	recent     recent
 }
 
 var (
@@ -56,6 +57,9 @@ func (s *source) Describe(ctx context.Context) (gapless.Description, error) {
 		return gapless.Description{}, err
 	}
 	schema := []string{"sahana", s.client.base, strconv.FormatBool(s.files)}
+	if s.client.kin.Load() {
+		schema = append(schema, "with components")
+	}
 	for _, table := range s.tables {
 		if f := s.filters[table]; len(f) > 0 {
 			schema = append(schema, table+"?"+f.String())
@@ -72,7 +76,7 @@ func (s *source) now(ctx context.Context, table string) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, gapless.Misconfigured(err)
 		}
-		path = p + ".xml?" + plainly(query{"limit=1"}).String()
+		path = p + ".xml?" + s.client.plainly(query{"limit=1"}).String()
 	}
 	return s.client.clock(ctx, &call{what: "read " + table, method: http.MethodGet, path: path})
 }
@@ -85,15 +89,30 @@ func (s *source) Position(ctx context.Context, p gapless.Partition) (gapless.Pos
 	if err != nil {
 		return "", err
 	}
-	return gapless.Position(s3.FormatTime(now.Add(-s.overlap), s3.TimeNaive)), nil
+	at := positionOf(now.Add(-s.overlap), time.Now())
+	s.recent.issue(p.ID, at)
+	return at, nil
+}
+
+// positionOf returns the position of a time at the Eden, with a mark of when it
+// was asked for: two questions within a second are not the same place.
+func positionOf(at, asked time.Time) gapless.Position {
+	return gapless.Position(s3.FormatTime(at, s3.TimeNaive) + "." + strconv.FormatInt(asked.UnixNano(), 36))
+}
+
+// timeOf returns the time of a position, as an Eden wants it.
+func timeOf(p gapless.Position) (string, error) {
+	at, _, _ := strings.Cut(string(p), ".")
+	if _, form, err := s3.ParseMSince(at); err != nil || form != s3.TimeNaive {
+		return "", gapless.Expired(fmt.Errorf("position %q is no time of an Eden", clip(string(p))))
+	}
+	return at, nil
 }
 
 // CheckPosition implements [gapless.PositionChecker].
 func (s *source) CheckPosition(_ context.Context, _ gapless.Partition, from gapless.Position) error {
-	if _, form, err := s3.ParseMSince(string(from)); err != nil || form != s3.TimeNaive {
-		return gapless.Expired(fmt.Errorf("position %q is no time of an Eden", clip(string(from))))
-	}
-	return nil
+	_, err := timeOf(from)
+	return err
 }
 
 // CanResume implements [gapless.Resumer].
@@ -120,42 +139,71 @@ func (s *source) ReadAll(ctx context.Context, p gapless.Partition, after gapless
 	if err != nil {
 		return err
 	}
+	seen, err := s.recent.begin(p.ID)
+	if err != nil {
+		return err
+	}
 	take := func(r *exported) error {
 		if r.Deleted {
 			return nil
 		}
-		return s.emit(r, out)
+		if !s.client.kin.Load() && !isBehind(r.ModifiedOn, seen.Position) {
+			return s.emit(r, nil, nil, out)
+		}
+		return s.emit(r, nil, seen, out)
 	}
 	if s.via != viaREST {
-		return s.client.stream(ctx, p.Collection, s.document(p.Collection, ""), func(r exported) error { return take(&r) })
-	}
-	return s.client.pages(ctx, p.Collection, last, s.pageRows, s.filters[p.Collection], func(e *export, last int64) error {
-		for i := range e.records {
-			if err := take(&e.records[i]); err != nil {
-				return err
+		err = s.client.stream(ctx, p.Collection, s.document(p.Collection, ""), func(r exported) error { return take(&r) })
+	} else {
+		err = s.client.pages(ctx, p.Collection, last, s.pageRows, s.filters[p.Collection], func(e *export, last int64) error {
+			for i := range e.records {
+				if err := take(&e.records[i]); err != nil {
+					return err
+				}
 			}
-		}
-		return out.Mark(gapless.Mark(strconv.FormatInt(last, 10)))
-	})
+			return out.Mark(gapless.Mark(strconv.FormatInt(last, 10)))
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return s.recent.save(p.ID, seen)
 }
 
 // ReadChanges implements [gapless.ChangeReader]: whatever is dated at or after
 // from, tombstones among it, which records of the future are every time. Each
-// record is emitted once, since pages are ordered by number.
+// record is emitted once, since pages are ordered by number, and not if the last
+// run has emitted just the same.
 func (s *source) ReadChanges(ctx context.Context, p gapless.Partition, from, to gapless.Position, out *gapless.Output) error {
-	if err := s.CheckPosition(ctx, p, from); err != nil {
+	since, err := timeOf(from)
+	if err != nil {
 		return err
 	}
-	if from > to {
+	if until, err := timeOf(to); err != nil || since > until {
 		return gapless.Expired(fmt.Errorf("the clock of the Eden has been set back: it was past %s and is at %s", from, to))
 	}
+	known, seen := s.recent.load(p.ID, from), &overlapped{Position: to, Versions: map[string]string{}}
 	if s.via != viaREST {
-		return s.client.stream(ctx, p.Collection, s.document(p.Collection, string(from)), func(r exported) error { return s.emit(&r, out) })
+		err = s.client.stream(ctx, p.Collection, s.document(p.Collection, since), func(r exported) error { return s.emit(&r, known, seen, out) })
+	} else {
+		err = s.pagesSince(ctx, p, since, func(r *exported) error { return s.emit(r, known, seen, out) })
 	}
-	filter := append(query{}.add("~.modified_on__ge", string(from)+"Z"), "include_deleted=True")
+	if err != nil {
+		return err
+	}
+	return s.recent.save(p.ID, seen)
+}
+
+// pagesSince reads what is dated, or has arrived at the service of Gapless, at
+// or after a time.
+func (s *source) pagesSince(ctx context.Context, p gapless.Partition, since string, take func(*exported) error) error {
+	filter := append(query{}.add("~.modified_on__ge", since+"Z"), "include_deleted=True")
+	if s.client.kin.Load() {
+		filter = query{"msince=" + since} // whatever its own time
+	}
 	return s.client.pages(ctx, p.Collection, 0, s.pageRows, append(filter, s.filters[p.Collection]...), func(e *export, _ int64) error {
 		for i := range e.records {
-			if err := s.emit(&e.records[i], out); err != nil {
+			if err := take(&e.records[i]); err != nil {
 				return err
 			}
 		}
@@ -171,7 +219,7 @@ func (s *source) ReadKeys(ctx context.Context, p gapless.Partition, out *gapless
 		if r.Deleted {
 			return nil
 		}
-		c, err := change(r)
+		c, err := s.change(r)
 		if err != nil {
 			return out.Reject(gapless.Rejection{Key: r.UUID, Origin: r.Name, Err: err})
 		}
@@ -193,7 +241,7 @@ func (s *source) ReadKeys(ctx context.Context, p gapless.Partition, out *gapless
 // Fetch implements [gapless.Fetcher], by lists of uuids.
 func (s *source) Fetch(ctx context.Context, p gapless.Partition, keys []string, out *gapless.Output) error {
 	return lists(keys, func(part []string, filter query) error {
-		e, err := s.client.page(ctx, p.Collection, plainly(append(filter, s.filters[p.Collection]...)))
+		e, err := s.client.page(ctx, p.Collection, s.client.plainly(append(filter, s.filters[p.Collection]...)))
 		if err != nil {
 			return err
 		}
@@ -210,7 +258,7 @@ func (s *source) Fetch(ctx context.Context, p gapless.Partition, keys []string, 
 				continue
 			}
 			delete(missing, r.UUID)
-			if err := s.emit(r, out); err != nil {
+			if err := s.emit(r, nil, nil, out); err != nil {
 				return err
 			}
 		}
@@ -244,29 +292,43 @@ func (s *source) document(table, since string) string {
 	if since != "" {
 		q = append(q, "msince="+since) // in exactly this form: any other is ignored
 	}
-	q = append(q, "mcomponents=None", "include_deleted=True")
+	if s.client.kin.Load() {
+		q = append(q, "nulls=true")
+	} else {
+		q = append(q, "mcomponents=None", "include_deleted=True")
+	}
 	for _, f := range s.filters[table] {
 		q = append(q, "%5B~%5D"+f)
 	}
 	return "sync/sync.xml?" + q.String()
 }
 
-// change returns what a record says, without what stands for the transport and
-// without components, which are records of tables of their own.
-func change(r *exported) (gapless.Change, error) {
+// change returns what a record says, without what stands for the transport and,
+// of an Eden, without components, which are records of tables of their own.
+func (s *source) change(r *exported) (gapless.Change, error) {
 	if r.err != nil {
 		return gapless.Change{}, r.err
 	}
 	bare := r.Resource
-	bare.ID, bare.URL, bare.Components = "", "", nil
+	bare.ID, bare.URL = "", ""
+	if !s.client.kin.Load() {
+		bare.Components = nil
+	}
 	return bare.Change()
 }
 
-// emit hands over one record.
-func (s *source) emit(r *exported, out *gapless.Output) error {
-	c, err := change(r)
+// emit hands over one record, unless it is known, and adds it to those that are
+// seen; both may be nil.
+func (s *source) emit(r *exported, known, seen *overlapped, out *gapless.Output) error {
+	c, err := s.change(r)
 	if err != nil {
 		return out.Reject(gapless.Rejection{Key: r.UUID, Origin: r.Name, Raw: c.Data, Err: err})
+	}
+	if seen != nil {
+		seen.note(&c)
+	}
+	if known != nil && known.has(&c) {
+		return nil
 	}
 	if s.files && c.Op == gapless.OpUpsert {
 		for i := range r.Fields {

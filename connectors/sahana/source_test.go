@@ -75,8 +75,8 @@ func TestReads(t *testing.T) {
 			}
 			position, err := s.Position(t.Context(), organisation)
 			must(t, err)
-			if position != "2026-11-01T10:58:00" {
-				t.Errorf("position %s", position)
+			if at, err := timeOf(position); err != nil || at != "2026-11-01T10:58:00" {
+				t.Errorf("position %s: %v", position, err)
 			}
 			_, err = s.Describe(t.Context())
 			must(t, err)

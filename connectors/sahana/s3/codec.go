@@ -6,6 +6,12 @@ import (
 	"iter"
 )
 
+// ServiceHeader is the header of answers by which the Sahana service of Gapless
+// tells that it is no Eden: its msince also finds what has arrived since,
+// records come with their components, and nulls=true has those exported that
+// Edens would refuse.
+const ServiceHeader = "Gapless-Service"
+
 // Format is one of the two notations of a document.
 type Format uint8
 

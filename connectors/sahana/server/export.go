@@ -410,12 +410,10 @@ func (s *Server) outgoing(r *s3.Resource, q *question, bare bool) s3.Resource {
 		mci = *r.MCI
 	}
 	out.MCI = new(mci + 1)
-	if q.fields.some {
-		out.Fields = slices.DeleteFunc(slices.Clone(r.Fields), func(f s3.Field) bool { return !q.fields.has(f.Name) })
-	}
+	out.Fields = outgoingFields(r.Fields, q)
 	out.References = make([]s3.Reference, 0, len(r.References))
 	for _, f := range r.References {
-		if q.references.has(f.Field) {
+		if q.references.has(f.Field) && (q.nulls || f.UUID != "" || f.UUIDs != nil || len(f.Inline) > 0) {
 			out.References = append(out.References, s.outgoingReference(f))
 		}
 	}
@@ -426,10 +424,31 @@ func (s *Server) outgoing(r *s3.Resource, q *question, bare bool) s3.Resource {
 	for i := range r.Components {
 		c := &r.Components[i]
 		if q.components.has(componentName(c)) && (!c.Deleted || q.deleted) && passes(q.filters[c.Name], 0, c) {
-			component := s.outgoing(c, &question{deleted: q.deleted}, false)
+			component := s.outgoing(c, &question{deleted: q.deleted, nulls: q.nulls}, false)
 			component.Alias = c.Alias
 			out.Components = append(out.Components, component)
 		}
+	}
+	return out
+}
+
+// outgoingFields returns the fields that are exported: list itself if it is all
+// of them as they are. To an Eden, a field without a value is an empty element,
+// which clears texts and changes nothing else.
+func outgoingFields(list []s3.Field, q *question) []s3.Field {
+	isNull := func(f s3.Field) bool { return !q.nulls && string(f.Value) == "null" }
+	if !q.fields.some && !slices.ContainsFunc(list, isNull) {
+		return list
+	}
+	out := make([]s3.Field, 0, len(list))
+	for _, f := range list {
+		if !q.fields.has(f.Name) {
+			continue
+		}
+		if isNull(f) {
+			f = s3.Field{Name: f.Name}
+		}
+		out = append(out, f)
 	}
 	return out
 }

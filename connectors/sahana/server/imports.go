@@ -379,11 +379,17 @@ func (in *imports) store(ctx context.Context, body io.Reader) error {
 			return err
 		}
 		if w.full() {
-			if err := w.commit(ctx); err != nil {
+			if err := in.keep(ctx, w); err != nil {
 				return err
 			}
 		}
 	}
+	return in.keep(ctx, w)
+}
+
+// keep commits and makes durable, and so visible, what was gathered: a reader
+// who asks by time must not be told long after it that something has arrived.
+func (in *imports) keep(ctx context.Context, w *writing) error {
 	if err := w.commit(ctx); err != nil {
 		return err
 	}

@@ -55,7 +55,9 @@ type question struct {
 
 	components, references, fields names
 	depth                          int
-	ids, urls                      bool
+	// ids and urls say where records are found; nulls exports fields without a
+	// value as such, which an Eden refuses.
+	ids, urls, nulls bool
 }
 
 // ordering is a field to order by.
@@ -191,6 +193,7 @@ func (q *question) readShape(values url.Values) {
 		q.depth = min(n, defaultDepth)
 	}
 	q.ids = isTrue(values.Get("show_ids"))
+	q.nulls = isTrue(values.Get("nulls"))
 	q.urls = !strings.EqualFold(values.Get("show_urls"), "false")
 }
 

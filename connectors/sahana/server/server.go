@@ -120,6 +120,7 @@ func (s *Server) UUID() string { return s.uuid }
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set(s3.ServiceHeader, "sahana")
 	r.Body = http.MaxBytesReader(w, r.Body, s.opts.BodyBytes)
 	c := &exchange{s: s, w: w, r: r}
 	err := c.serve()

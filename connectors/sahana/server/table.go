@@ -225,7 +225,7 @@ const (
 // write waits until nobody else writes.
 func (s *Server) write(ctx context.Context) (*writing, error) {
 	s.writer.Lock()
-	w := &writing{s: s, now: s.opts.Now()}
+	w := &writing{s: s}
 	if err := w.begin(ctx); err != nil {
 		s.writer.Unlock()
 		return nil, err
@@ -234,6 +234,7 @@ func (s *Server) write(ctx context.Context) (*writing, error) {
 }
 
 func (w *writing) begin(ctx context.Context) error {
+	w.now = w.s.opts.Now()
 	snapshot, err := w.s.opts.Store.Snapshot(ctx, true)
 	if err != nil {
 		return fmt.Errorf("read the store: %w", err)

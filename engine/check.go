@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/gapless-sync/gapless"
@@ -19,6 +20,9 @@ type CheckReport struct {
 	Partitions []PartitionCheck    `json:"partitions"`
 	// Destination is read back from there.
 	Destination gapless.Status `json:"destination"`
+	// Back is the way from the second side of a two-way connector to the
+	// first; the rest then is the way from the first to the second.
+	Back *CheckReport `json:"back,omitempty"`
 }
 
 // PartitionCheck is one partition as both ends see it.
@@ -35,6 +39,9 @@ type PartitionCheck struct {
 
 // Check reaches for both ends and reports what it sees. Nothing is written.
 func (e *Engine) Check(ctx context.Context) (CheckReport, error) {
+	if len(e.Sides) > 0 {
+		return e.checkBetween(ctx)
+	}
 	report := CheckReport{Connector: e.Connector}
 	session, err := e.Destination.Open(ctx, e.Connector, 0)
 	if err != nil {
@@ -49,8 +56,14 @@ func (e *Engine) check(ctx context.Context, session gapless.Session, report *Che
 	if err != nil {
 		return err
 	}
+	return s.report(ctx, report)
+}
+
+// report fills in what a survey has found.
+func (s *survey) report(ctx context.Context, report *CheckReport) error {
 	report.Source, report.Destination = s.description, s.status
-	estimator, estimates := e.Source.(gapless.Estimator)
+	estimator, estimates := s.source.(gapless.Estimator)
+	var err error
 	for _, p := range s.partitions {
 		c := PartitionCheck{
 			Partition: p.partition, Position: p.facts.SourcePosition, Records: -1, Bytes: -1, Checkpoint: p.facts.Destination,
@@ -68,13 +81,9 @@ func (e *Engine) check(ctx context.Context, session gapless.Session, report *Che
 // Prove checks the chain of certificates against state and destination, and
 // names every gap. Nothing is read from the source and nothing is written.
 func (e *Engine) Prove(ctx context.Context) (proof.Report, error) {
-	session, err := e.Destination.Open(ctx, e.Connector, 0)
+	held, err := e.heldCheckpoints(ctx)
 	if err != nil {
-		return proof.Report{}, fmt.Errorf("open destination: %w", err)
-	}
-	status, err := session.Status(ctx)
-	if err := errors.Join(err, session.Close()); err != nil {
-		return proof.Report{}, fmt.Errorf("read back destination: %w", err)
+		return proof.Report{}, err
 	}
 	known, err := e.Store.Partitions(ctx, e.Connector)
 	if err != nil {
@@ -93,7 +102,28 @@ func (e *Engine) Prove(ctx context.Context) (proof.Report, error) {
 		}
 		checker.Add(c)
 	}
-	return checker.Finish(remembered, status.Checkpoints), nil
+	return checker.Finish(remembered, held), nil
+}
+
+// heldCheckpoints reads back the checkpoints that destinations hold.
+func (e *Engine) heldCheckpoints(ctx context.Context) (map[string]gapless.Checkpoint, error) {
+	destinations := []gapless.Destination{e.Destination}
+	if len(e.Sides) > 0 {
+		destinations = []gapless.Destination{e.Sides[0].Destination, e.Sides[1].Destination}
+	}
+	held := map[string]gapless.Checkpoint{}
+	for _, d := range destinations {
+		session, err := d.Open(ctx, e.Connector, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open destination: %w", err)
+		}
+		status, err := session.Status(ctx)
+		if err := errors.Join(err, session.Close()); err != nil {
+			return nil, fmt.Errorf("read back destination: %w", err)
+		}
+		maps.Copy(held, status.Checkpoints)
+	}
+	return held, nil
 }
 
 // Redrive has the records of dead letters read once more, by the run that

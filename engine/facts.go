@@ -225,6 +225,9 @@ type PlanOptions struct {
 // Plan says what a run would do now, and why. Nothing is written but the plan
 // itself, which can be approved by its id.
 func (e *Engine) Plan(ctx context.Context, o PlanOptions) (plan.Plan, error) {
+	if len(e.Sides) > 0 {
+		return e.planBetween(ctx, o)
+	}
 	session, err := e.Destination.Open(ctx, e.Connector, 0)
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("open destination: %w", err)

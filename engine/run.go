@@ -86,6 +86,9 @@ func (r *run) perform(ctx context.Context, o RunOptions) error {
 		}
 		r.approved = &p
 	}
+	if len(r.Sides) > 0 {
+		return r.performBetween(ctx, o)
+	}
 	session, err := r.Destination.Open(ctx, r.Connector, r.lease.Epoch)
 	if err != nil {
 		return fmt.Errorf("open destination: %w", err)

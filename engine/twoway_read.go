@@ -1,0 +1,425 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/proof"
+	"github.com/gapless-sync/gapless/resolve"
+	"github.com/gapless-sync/gapless/state"
+)
+
+var (
+	errPatch = errors.New("the source tells single fields; a two-way connector needs whole records")
+	errParts = errors.New("records with parts cannot be synced both ways")
+)
+
+// maxStaged is how many keys a half remembers to have staged. Beyond, it
+// stages what is no news as well, which costs time only.
+const maxStaged = 1 << 20
+
+// staged remembers which keys have news, by their hashes: a record that is
+// read again and is as the ledger has it takes the news back.
+type staged struct {
+	keys map[uint64]struct{}
+	all  bool
+}
+
+func (s *staged) add(key gapless.Hash128) {
+	if s.keys == nil {
+		s.keys = map[uint64]struct{}{}
+	}
+	if s.all = s.all || len(s.keys) >= maxStaged; s.all {
+		s.keys = nil
+		return
+	}
+	s.keys[key.Lo] = struct{}{}
+}
+
+func (s *staged) has(key gapless.Hash128) bool {
+	_, there := s.keys[key.Lo]
+	return there || s.all
+}
+
+// reads returns what reads the half's partition.
+func (h *half) reads() *reader {
+	return &reader{run: h.run, source: h.from.Source, partition: h.origin, name: h.partition.ID, decision: h.decision, process: h.take}
+}
+
+// read reads what the decision asks for.
+func (h *half) read(ctx context.Context) error {
+	if h.decision.Mode == plan.ModeNothing {
+		return nil
+	}
+	r := h.reads()
+	if h.decision.Mode != plan.ModeRepair {
+		if err := r.pump(ctx, r.readSource); err != nil {
+			return err
+		}
+		h.enumerated = h.decision.Sweep
+	}
+	if h.decision.Repair {
+		if err := h.fetch(ctx, h.known.Repair); err != nil {
+			return err
+		}
+	}
+	if h.decision.Keys {
+		return h.readKeys(ctx)
+	}
+	return nil
+}
+
+// fetch reads single records.
+func (h *half) fetch(ctx context.Context, keys []string) error {
+	r := h.reads()
+	return r.pump(ctx, func(ctx context.Context, out *gapless.Output) error { return r.fetch(ctx, keys, out) })
+}
+
+// readOn reads what changed since the position that the half has reached, if
+// something was written to its side since.
+func (h *half) readOn(ctx context.Context) error {
+	positioner, ok := h.from.Source.(gapless.Positioner)
+	if _, reads := h.from.Source.(gapless.ChangeReader); !ok || !reads || !h.pushed {
+		return nil
+	}
+	h.pushed = false
+	from := h.decision.To
+	to, err := positioner.Position(ctx, h.origin)
+	if err != nil {
+		return fmt.Errorf("take position of %s: %w", h.partition.ID, err)
+	}
+	if from == "" || to == from {
+		return nil
+	}
+	d := h.decision
+	h.decision.Mode, h.decision.From, h.decision.To = plan.ModeIncremental, from, to
+	r := h.reads()
+	err = r.pump(ctx, r.readSource)
+	h.decision = d
+	if err != nil {
+		return err
+	}
+	h.decision.To, h.books.certificate.To = to, to
+	if d.Mode == plan.ModeNothing {
+		h.decision.Mode, h.decision.From = plan.ModeIncremental, from
+		h.books.certificate.Mode, h.books.certificate.From = string(plan.ModeIncremental), from
+	}
+	return nil
+}
+
+// take stages what a batch says that the ledger does not know.
+func (h *half) take(ctx context.Context, b *gapless.Batch) error {
+	before := h.books.counts
+	identify(b)
+	keys := make([]string, len(b.Rows))
+	for i := range b.Rows {
+		keys[i] = string(b.Key(i))
+	}
+	entries, err := h.Store.Entries(ctx, h.Connector, h.origin.Collection, keys)
+	if err != nil {
+		return fmt.Errorf("look up the ledger: %w", err)
+	}
+	news := make([]state.News, 0, len(b.Rows))
+	for i := range b.Rows {
+		n, err := h.news(b, i, entries[keys[i]].Value)
+		if err != nil {
+			return err
+		}
+		if n.Key != "" {
+			news = append(news, n)
+		}
+	}
+	for i := range b.Rejects {
+		if n := h.rejected(&b.Rejects[i]); n.Key != "" {
+			news = append(news, n)
+		}
+	}
+	h.books.counts.Read += uint64(len(b.Rows) + len(b.Rejects))
+	h.seen += uint64(len(b.Rows))
+	if len(news) > 0 {
+		if err := h.Store.Stage(ctx, h.lease.Lease, news); err != nil {
+			return fmt.Errorf("stage what was read: %w", err)
+		}
+	}
+	h.advance(difference(h.books.counts, before), int64(len(b.Buf)))
+	return h.saveLetters(ctx)
+}
+
+// news accounts for a row and returns what it says; nothing if the ledger
+// knows it and nobody asks whether it was seen.
+func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
+	c := b.Change(i)
+	key, content := proof.RowHash(b, i)
+	delivery := proof.Delivery(key, content)
+	h.books.certificate.Read.Add(delivery)
+	e, err := h.entry(c.Key, known)
+	if err != nil {
+		return state.News{}, err
+	}
+	n := state.News{
+		Side: h.from.index, Collection: h.origin.Collection, Key: c.Key, Op: c.Op, Version: c.Version, Modified: c.Modified, Data: c.Data,
+	}
+	echo, err := e.sides[h.from.index].knows(&n)
+	switch {
+	case c.Op == gapless.OpPatch:
+		err = errPatch
+	case len(c.Parts) > 0:
+		err = errParts
+	}
+	if err != nil {
+		h.books.certificate.Rejected.Add(delivery)
+		h.books.counts.Rejected++
+		h.raise(state.DeadLetter{
+			Key: c.Key, Origin: b.Origin, Line: c.Line, Op: c.Op, Version: c.Version, Body: c.Data,
+			HasBody: true, HasParts: len(c.Parts) > 0, Stage: state.StageRead, Reason: err.Error(),
+		})
+		return h.mark(c.Key), nil
+	}
+	if echo && !h.asked && !h.staged.has(key) {
+		h.books.certificate.Unchanged.Add(delivery)
+		h.books.counts.Unchanged++
+		if !h.decision.Sweep && !h.decision.Keys {
+			return state.News{}, nil
+		}
+		return h.mark(c.Key), nil
+	}
+	h.staged.add(key)
+	n.Digest.Add(delivery)
+	return n, nil
+}
+
+// rejected opens a dead letter for a record that the source could not deliver.
+// With a key it counts as seen: forbidden is not deleted.
+func (h *half) rejected(r *gapless.Rejection) state.News {
+	d := proof.RejectionDelivery(r)
+	h.books.certificate.Read.Add(d)
+	h.books.certificate.Rejected.Add(d)
+	h.books.counts.Rejected++
+	h.raise(state.DeadLetter{
+		Key: r.Key, Origin: r.Origin, Line: r.Line, Body: r.Raw, Stage: state.StageRead, Reason: r.Err.Error(),
+	})
+	if r.Key == "" {
+		h.books.unidentified++
+		return state.News{}
+	}
+	return h.mark(r.Key)
+}
+
+// mark returns news that say no more than that a record is there.
+func (h *half) mark(key string) state.News {
+	return state.News{Side: h.from.index, Collection: h.origin.Collection, Key: key, Seen: true}
+}
+
+// readKeys enumerates the keys of a source that cannot tell deletes, and
+// fetches the records that its changes did not show.
+func (h *half) readKeys(ctx context.Context) error {
+	var missed []string
+	r := h.reads()
+	r.process = func(ctx context.Context, b *gapless.Batch) error {
+		keys := make([]string, len(b.Rows))
+		for i := range b.Rows {
+			keys[i] = string(b.Key(i))
+		}
+		entries, err := h.Store.Entries(ctx, h.Connector, h.origin.Collection, keys)
+		if err != nil {
+			return fmt.Errorf("look up the ledger: %w", err)
+		}
+		news := make([]state.News, 0, len(keys))
+		for i, key := range keys {
+			news = append(news, h.mark(key))
+			e, err := h.entry(key, entries[key].Value)
+			if err != nil {
+				return err
+			}
+			held := &e.sides[h.from.index]
+			if version := string(b.Version(i)); !held.live() || version != "" && version != held.version {
+				missed = append(missed, key)
+			}
+		}
+		for i := range b.Rejects {
+			if n := h.rejected(&b.Rejects[i]); n.Key != "" {
+				news = append(news, n)
+			}
+		}
+		h.books.counts.Read += uint64(len(b.Rejects))
+		h.seen += uint64(len(b.Rows))
+		return h.Store.Stage(ctx, h.lease.Lease, news)
+	}
+	err := r.pump(ctx, func(ctx context.Context, out *gapless.Output) error {
+		return h.retry(ctx, h.partition.ID, "read keys", func() error {
+			discard(out)
+			return h.from.Source.(gapless.KeyReader).ReadKeys(ctx, h.origin, out)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	h.enumerated = true
+	for keys := range slices.Chunk(missed, fetchKeys) {
+		if !h.facts.CanFetch {
+			return gapless.Unrecoverable(fmt.Errorf(
+				"%d records, such as %q, were never told as changes, and the source cannot read single records", len(missed), missed[0]))
+		}
+		if err := h.fetch(ctx, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry decodes an entry. What the ledger says about a side that has lost what
+// it was given does not hold.
+func (h *half) entry(key string, value []byte) (entry, error) {
+	e, err := decodeEntry(value)
+	if err != nil {
+		return e, describe(h.origin.Collection, key, err)
+	}
+	if h.from.restored {
+		e.sides[h.from.index] = held{}
+	}
+	return e, nil
+}
+
+// stageAbsent stages as deleted what a complete enumeration did not contain,
+// if the guard allows it.
+func (h *half) stageAbsent(ctx context.Context) error {
+	if !h.enumerated || h.from.restored {
+		return nil
+	}
+	s, collection, pre := h.from.index, h.origin.Collection, h.origin.Prefix
+	unseen, live, err := h.Store.CountUnseen(ctx, h.Connector, collection, s, pre)
+	if err != nil {
+		return fmt.Errorf("count absent keys: %w", err)
+	}
+	if unseen == 0 {
+		return nil
+	}
+	count := plan.Count{Partition: h.partition.ID, Known: true, Total: live, Deletes: unseen}
+	var digest proof.Digest
+	err = h.absent(ctx, func(keys []string) error {
+		for _, key := range keys {
+			digest.Add(proof.KeyHash([]byte(key)))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	count.Absent = digest.String()
+	if err := h.guard(ctx, count, h.seen); err != nil {
+		return err
+	}
+	return h.absent(ctx, func(keys []string) error {
+		news := make([]state.News, len(keys))
+		for i, key := range keys {
+			news[i] = state.News{Side: s, Collection: collection, Key: key, Op: gapless.OpDelete}
+		}
+		return h.Store.Stage(ctx, h.lease.Lease, news)
+	})
+}
+
+// absent calls fn with the keys that the ledger has live on the side and that
+// were not seen there, page by page.
+func (h *half) absent(ctx context.Context, fn func(keys []string) error) error {
+	after := ""
+	for {
+		keys, err := h.Store.Unseen(ctx, h.Connector, h.origin.Collection, h.from.index, h.origin.Prefix, after, h.Settings.BatchRows)
+		if err != nil {
+			return fmt.Errorf("find absent keys: %w", err)
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		if err := fn(keys); err != nil {
+			return err
+		}
+		after = keys[len(keys)-1]
+	}
+}
+
+// observe returns what a side holds, given what it was last seen to hold and
+// what was read there.
+func (e *end) observe(prev held, n *state.News, now time.Time) (held, error) {
+	when := now
+	if !n.Modified.IsZero() {
+		when = n.Modified
+	}
+	next := held{at: prev.at, version: n.Version}
+	if n.Op == gapless.OpDelete {
+		if !prev.live() {
+			return prev, nil
+		}
+		tombstone := resolve.Side{Deleted: true, Data: prev.at.Data}
+		if e.pusher != nil && readStamps(n.Version, &tombstone) {
+			next.at = tombstone
+		} else {
+			next.at = resolve.Delete(prev.at, when, e.node)
+		}
+		return next, nil
+	}
+	stamped := resolve.Side{Data: n.Data}
+	if e.pusher != nil && readStamps(n.Version, &stamped) {
+		next.at = stamped
+		return next, nil
+	}
+	data, err := resolve.Fill(n.Data, prev.at.Data, prev.unshown)
+	if err != nil {
+		return next, err
+	}
+	if next.unshown, err = stillUnshown(n.Data, prev.unshown); err != nil {
+		return next, err
+	}
+	if prev.live() {
+		same, err := resolve.Same(prev.at.Data, data)
+		if err != nil {
+			return next, err
+		}
+		if same {
+			next.at.Data = data
+			return next, nil
+		}
+	}
+	next.at, err = resolve.Edit(prev.at, data, when, e.node)
+	return next, err
+}
+
+// stillUnshown returns those of the fields that data does not have.
+func stillUnshown(data []byte, unshown []string) ([]string, error) {
+	if len(unshown) == 0 {
+		return nil, nil
+	}
+	names, err := resolve.Fields(data)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(unshown), func(name string) bool { return slices.Contains(names, name) }), nil
+}
+
+// knows reports whether the ledger has a row as it was read.
+func (h *held) knows(n *state.News) (bool, error) {
+	switch {
+	case n.Op == gapless.OpDelete:
+		return !h.live(), nil
+	case !h.live():
+		return false, nil
+	case n.Version != h.version && readStamps(n.Version, &resolve.Side{Data: n.Data}):
+		return false, nil
+	case len(h.unshown) > 0:
+		// What it shows for the first time is worth an entry.
+		left, err := stillUnshown(n.Data, h.unshown)
+		if err != nil || len(left) < len(h.unshown) {
+			return false, err
+		}
+		data, err := resolve.Fill(n.Data, h.at.Data, h.unshown)
+		if err != nil {
+			return false, err
+		}
+		return resolve.Same(h.at.Data, data)
+	}
+	return resolve.Same(h.at.Data, n.Data)
+}

@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"httpget": httpGet,
 			"approve": approve,
 			"carsend": carSend,
+			"plant":   plant,
 		},
 	})
 }

@@ -81,9 +81,14 @@ func (w *world) printStatus(s service.Status) {
 		if r := c.LastRun; r != nil {
 			when, outcome = moment(r.Started), r.Status
 		}
-		t.row(c.Name, c.From+" -> "+c.To, when, outcome, count(c.Records), count(c.DeadLetters), runnerText(c.Runner))
+		t.row(c.Name, c.Route(), when, outcome, count(c.Records), count(c.DeadLetters), runnerText(c.Runner))
 	}
 	t.print(w.out, w.bold)
+	for _, c := range s.Connectors {
+		if c.Conflicts > 0 {
+			w.printf("%s: %s, see gapless conflicts list\n", c.Name, plural(c.Conflicts, "open conflict"))
+		}
+	}
 	w.printPartitions(s.Connectors)
 }
 

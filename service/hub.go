@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -97,24 +98,17 @@ func awaitIndex(ctx context.Context, h *hub.Hub) {
 const searchPoll = 50 * time.Millisecond
 
 // WaitSearchable waits until readers of a connector's destination see the
-// change of a serial. It reports false at once if the destination knows no
-// search. Where that can be told, progress learns how many changes the search
-// index has read since the call, out of how many.
+// change of a serial; of a two-way connector, until they see everything that is
+// synced in the project's own hub, if that is one of its sides. It reports false
+// at once if nothing there knows a search. Where that can be told, progress
+// learns how many changes the search index has read since the call, out of how
+// many.
 func (p *Project) WaitSearchable(ctx context.Context, c config.Connector, serial uint64, progress func(done, total uint64)) (searchable bool, err error) {
-	destination, closeIt, err := p.Destination(ctx, c)
-	if err != nil {
+	readers, closeThem, err := p.readers(ctx, c, &serial)
+	if err != nil || readers == nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, closeIt()) }()
-	session, err := destination.Open(ctx, c.Name, 0)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, session.Close()) }()
-	readers, ok := session.(gapless.Searchable)
-	if !ok {
-		return false, nil
-	}
+	defer func() { err = errors.Join(err, closeThem()) }()
 	pending := p.pending(ctx, c)
 	total := uint64(0)
 	tick := time.NewTicker(searchPoll)
@@ -137,11 +131,51 @@ func (p *Project) WaitSearchable(ctx context.Context, c config.Connector, serial
 	}
 }
 
+// readers returns what knows how far readers of a connector's destination see,
+// nil if nothing does. The serials of two sides are not to be told apart:
+// serial becomes that of the project's own hub.
+func (p *Project) readers(ctx context.Context, c config.Connector, serial *uint64) (gapless.Searchable, func() error, error) {
+	if c.Between != nil {
+		if !p.fillsHub(c) || !p.Config.Hub.Search {
+			return nil, nil, nil
+		}
+		h, err := p.Hub(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		*serial = h.Watermarks().Synced
+		return h, func() error { return nil }, nil
+	}
+	destination, closeIt, err := p.Destination(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	session, err := destination.Open(ctx, c.Name, 0)
+	if err != nil {
+		return nil, nil, errors.Join(err, closeIt())
+	}
+	closeBoth := func() error { return errors.Join(session.Close(), closeIt()) }
+	readers, ok := session.(gapless.Searchable)
+	if !ok {
+		return nil, nil, closeBoth()
+	}
+	return readers, closeBoth, nil
+}
+
+// fillsHub reports whether a connector writes to the project's own hub.
+func (p *Project) fillsHub(c config.Connector) bool {
+	ends := []config.Endpoint{c.To}
+	if c.Between != nil {
+		ends = []config.Endpoint{c.Between.Sides[0].Destination, c.Between.Sides[1].Destination}
+	}
+	return slices.ContainsFunc(ends, func(at config.Endpoint) bool { return at.Kind == hubKind && at.Options["path"] == nil })
+}
+
 // pending returns how many changes the search index has not read yet; 0 where
 // the destination is not the project's own hub.
 func (p *Project) pending(ctx context.Context, c config.Connector) func() (uint64, error) {
 	none := func() (uint64, error) { return 0, nil }
-	if c.To.Kind != hubKind || c.To.Options["path"] != nil {
+	if !p.fillsHub(c) {
 		return none
 	}
 	h, err := p.Hub(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -70,57 +71,92 @@ func (p *Project) Close() error {
 // Now returns the time of day.
 func (p *Project) Now() time.Time { return time.Now() }
 
-// Engine opens both ends of a connector for runs. events may be nil. The
-// function closes them again.
+// Engine opens the ends of a connector for runs: a source and a destination, or
+// both of each side. events may be nil. The function closes them again.
 func (p *Project) Engine(ctx context.Context, c config.Connector, events func(engine.Event)) (*engine.Engine, func() error, error) {
 	program, err := mapping.Compile(c.Mapping)
 	if err != nil {
 		return nil, nil, gapless.Errorf(gapless.CodeConfig, c.Name, "compile the mapping: %w", gapless.Misconfigured(err))
 	}
-	source, closeSource, err := openEnd(ctx, p, c.Name, "source", c.From, func(k gapless.Connector) *gapless.Opener[gapless.Source] { return k.Source })
-	if err != nil {
-		return nil, nil, err
-	}
-	destination, closeDestination, err := p.Destination(ctx, c)
-	if err != nil {
-		return nil, nil, errors.Join(err, closeSource())
-	}
-	closeBoth := func() error { return errors.Join(closeSource(), closeDestination()) }
-	e, err := engine.New(engine.Config{
-		Connector: c.Name, Source: source, Destination: destination, Mapping: program,
-		Store: p.Store, Dir: filepath.Join(p.Config.State, "fingerprints", c.Name),
+	o := opening{ctx: ctx, project: p, connector: c.Name}
+	conf := engine.Config{
+		Connector: c.Name, Store: p.Store, Dir: filepath.Join(p.Config.State, "fingerprints", c.Name),
 		Settings: settings(c), Events: p.events(events),
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, closeBoth())
 	}
-	return e, closeBoth, nil
+	if two := c.Between; two != nil {
+		conf.Policy = two.Policy
+		for _, s := range two.Sides {
+			conf.Sides = append(conf.Sides, engine.Side{Name: s.Kind, Source: o.source(s.Source), Destination: o.destination(s.Destination)})
+		}
+	} else {
+		conf.Source, conf.Destination, conf.Mapping = o.source(c.From), o.destination(c.To), program
+	}
+	if o.err != nil {
+		return nil, nil, errors.Join(o.err, o.close())
+	}
+	e, err := engine.New(conf)
+	if err != nil {
+		return nil, nil, errors.Join(err, o.close())
+	}
+	return e, o.close, nil
 }
 
 // Destination opens the destination of a connector alone.
 func (p *Project) Destination(ctx context.Context, c config.Connector) (gapless.Destination, func() error, error) {
-	return openEnd(ctx, p, c.Name, "destination", c.To, func(k gapless.Connector) *gapless.Opener[gapless.Destination] { return k.Destination })
+	o := opening{ctx: ctx, project: p, connector: c.Name}
+	d := o.destination(c.To)
+	return d, o.close, o.err
 }
 
-func openEnd[T any](
-	ctx context.Context, p *Project, name, side string, end config.Endpoint, opener func(gapless.Connector) *gapless.Opener[T],
-) (opened T, closer func() error, err error) {
-	kind, err := p.kinds.find(end.Kind)
+// opening opens one end after the other until one fails.
+type opening struct {
+	ctx       context.Context //nolint:containedctx // lives as long as one call
+	project   *Project
+	connector string
+	err       error
+	closers   []func() error
+}
+
+func (o *opening) source(at config.Endpoint) gapless.Source {
+	return openEnd(o, "source", at, func(k gapless.Connector) *gapless.Opener[gapless.Source] { return k.Source })
+}
+
+func (o *opening) destination(at config.Endpoint) gapless.Destination {
+	return openEnd(o, "destination", at, func(k gapless.Connector) *gapless.Opener[gapless.Destination] { return k.Destination })
+}
+
+// close closes what was opened, the last first.
+func (o *opening) close() error {
+	var errs []error
+	for _, closer := range slices.Backward(o.closers) {
+		errs = append(errs, closer())
+	}
+	o.closers = nil
+	return errors.Join(errs...)
+}
+
+func openEnd[T any](o *opening, role string, at config.Endpoint, opener func(gapless.Connector) *gapless.Opener[T]) (opened T) {
+	if o.err != nil {
+		return opened
+	}
+	kind, err := o.project.kinds.find(at.Kind)
 	if err != nil {
-		return opened, nil, err
+		o.err = err
+		return opened
 	}
 	open := opener(kind)
 	if open == nil {
-		return opened, nil, gapless.Errorf(gapless.CodeConfig, name, "%s cannot be a %s", end.Kind, side)
+		o.err = gapless.Errorf(gapless.CodeConfig, o.connector, "%s cannot be a %s", at.Kind, role)
+		return opened
 	}
-	opened, err = open.Open(ctx, end.Options, p.Config.Env(name))
-	if err != nil {
-		return opened, nil, fmt.Errorf("%s: open the %s: %w", name, side, err)
+	if opened, err = open.Open(o.ctx, at.Options, o.project.Config.Env(o.connector)); err != nil {
+		o.err = fmt.Errorf("%s: open the %s: %w", o.connector, role, err)
+		return opened
 	}
 	if c, ok := any(opened).(gapless.Closer); ok {
-		return opened, c.Close, nil
+		o.closers = append(o.closers, c.Close)
 	}
-	return opened, func() error { return nil }, nil
+	return opened
 }
 
 func (p *Project) events(mine func(engine.Event)) func(engine.Event) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -39,9 +40,11 @@ type Daemon struct {
 // ConnectorStatus is what is known of one configured connector.
 type ConnectorStatus struct {
 	Name string `json:"name"`
-	// From and To are kinds of connectors.
-	From string `json:"from"`
-	To   string `json:"to"`
+	// From and To are kinds of connectors; a two-way connector has Between
+	// instead, the kinds of its sides.
+	From    string   `json:"from,omitempty"`
+	To      string   `json:"to,omitempty"`
+	Between []string `json:"between,omitempty"`
 	// LastRun is nil before the first.
 	LastRun *RunStatus `json:"last_run,omitempty"`
 	// Runner holds the connector's lease; nil if nobody does.
@@ -51,6 +54,16 @@ type ConnectorStatus struct {
 	Records uint64 `json:"records"`
 	// DeadLetters that are open.
 	DeadLetters int `json:"dead_letters"`
+	// Conflicts that are open.
+	Conflicts int `json:"conflicts,omitempty"`
+}
+
+// Route says between which kinds records go.
+func (c ConnectorStatus) Route() string {
+	if len(c.Between) > 0 {
+		return strings.Join(c.Between, " <-> ")
+	}
+	return c.From + " -> " + c.To
 }
 
 // RunStatus is one run.
@@ -136,6 +149,11 @@ func (p *Project) Status(ctx context.Context, now time.Time) (Status, error) {
 
 func (p *Project) connectorStatus(ctx context.Context, c config.Connector, now time.Time) (ConnectorStatus, error) {
 	s := ConnectorStatus{Name: c.Name, From: c.From.Kind, To: c.To.Kind, Partitions: []PartitionStatus{}}
+	if c.Between != nil {
+		for _, side := range c.Between.Sides {
+			s.Between = append(s.Between, side.Kind)
+		}
+	}
 	known, err := p.Store.Connector(ctx, c.Name)
 	switch {
 	case errors.Is(err, gapless.ErrNotFound):
@@ -161,7 +179,11 @@ func (p *Project) connectorStatus(ctx context.Context, c config.Connector, now t
 		})
 	}
 	letters, err := p.Store.DeadLetters(ctx, state.DeadLetterFilter{Connector: c.Name, Open: true})
-	s.DeadLetters = len(letters)
+	if err != nil {
+		return s, err
+	}
+	conflicts, err := p.Store.Conflicts(ctx, state.ConflictFilter{Connector: c.Name, Open: true})
+	s.DeadLetters, s.Conflicts = len(letters), len(conflicts)
 	return s, err
 }
 

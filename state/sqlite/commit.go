@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
 )
@@ -91,8 +92,8 @@ func consistent(l state.Lease, c state.Commit) error {
 		err = errors.Join(err, belongs(c.DeadLetters[i].Connector, "dead letter of partition", c.DeadLetters[i].Partition))
 	}
 	for i := range c.Entries {
-		if e := &c.Entries[i]; e.Collection == "" || e.Key == "" {
-			err = errors.Join(err, fmt.Errorf("entry of key %q in collection %q: both need a name", e.Key, e.Collection))
+		if e := &c.Entries[i]; e.Collection == "" || e.Key == "" || len(e.Key) > gapless.MaxKeyBytes {
+			err = errors.Join(err, fmt.Errorf("entry of %q in %q: key has %d bytes", e.Key, e.Collection, len(e.Key)))
 		}
 	}
 	for i := range c.Conflicts {

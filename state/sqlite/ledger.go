@@ -3,255 +3,211 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"math/bits"
+	"slices"
 	"strings"
 
 	"github.com/gapless-sync/gapless"
-	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
 )
 
-const (
-	newsKey     = "connector, collection, record_key, side"
-	newsContent = "seen, op, version, modified, data"
-	newsDigest  = "row_count, sum0, sum1, sum2, sum3"
-)
+// collectionID selects the number of a collection, none if nothing was ever
+// stored of it.
+const collectionID = `(SELECT id FROM collections WHERE connector = $1 AND name = $2)`
 
-// Stage implements [state.Stager].
-func (s *Store) Stage(ctx context.Context, l state.Lease, news []state.News) error {
-	doing := "stage what " + l.Connector + " read"
-	for i := range news {
-		if err := stageable(&news[i]); err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
-		}
-	}
-	var sums string
-	for column := range strings.SplitSeq(newsDigest, ", ") {
-		sums += fmt.Sprintf(", %s = news.%[1]s + excluded.%[1]s", column)
-	}
-	columns := strings.Join([]string{newsKey, newsContent, newsDigest}, ", ")
-	seen := upsert("news", columns, "("+newsKey+")", "side") + sums
-	read := upsert("news", columns, "("+newsKey+")", newsContent) + sums
-	return s.transact(ctx, doing, func(tx *sql.Tx) error {
-		if err := current(ctx, tx, l, `commits = commits + 1`); err != nil {
-			return err
-		}
-		for _, kind := range []struct {
-			statement string
-			seen      bool
-		}{{read, false}, {seen, true}} {
-			err := each(ctx, tx, kind.statement, news, func(stmt *sql.Stmt, n *state.News) error {
-				if n.Seen != kind.seen {
-					return nil
-				}
-				_, err := stmt.ExecContext(ctx, append([]any{l.Connector}, newsFields(n)...)...)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+// collections finds the numbers of collections and gives new ones.
+type collections struct {
+	tx        *sql.Tx
+	connector string
+	known     map[string]int64
 }
 
-func newsFields(n *state.News) []any {
-	d := &n.Digest
-	return []any{
-		[]byte(n.Collection), []byte(n.Key), n.Side, n.Seen, n.Op, []byte(n.Version), nanos(n.Modified), n.Data,
-		d.Count, d.Lo & 0xffffffff, d.Lo >> 32, d.Hi & 0xffffffff, d.Hi >> 32,
+func (c *collections) number(ctx context.Context, name string) (int64, error) {
+	id, known := c.known[name]
+	if known {
+		return id, nil
 	}
-}
-
-// stageable reports what is wrong with news.
-func stageable(n *state.News) error {
-	switch {
-	case n.Collection == "" || n.Key == "":
-		return fmt.Errorf("news of key %q in collection %q: both need a name", n.Key, n.Collection)
-	case n.Side > state.Other:
-		return fmt.Errorf("news of key %q: there is no %s", n.Key, n.Side)
-	case n.Op != gapless.OpUpsert && n.Op != gapless.OpDelete:
-		return fmt.Errorf("news of key %q: %s is not staged", n.Key, n.Op)
-	case n.Seen && (n.Op != gapless.OpUpsert || n.Version != "" || !n.Modified.IsZero() || n.Data != nil):
-		return fmt.Errorf("news of key %q: it was just seen and has content", n.Key)
+	_, err := c.tx.ExecContext(ctx, `
+		INSERT INTO collections (id, connector, name) VALUES ((SELECT COALESCE(MAX(id), 0) + 1 FROM collections), $1, $2)
+		ON CONFLICT (connector, name) DO NOTHING`, c.connector, []byte(name))
+	if err == nil {
+		err = c.tx.QueryRowContext(ctx, `SELECT `+collectionID, c.connector, []byte(name)).Scan(&id)
 	}
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("collection %s: %w", name, err)
+	}
+	c.known[name] = id
+	return id, nil
 }
 
-// Unstage implements [state.Stager].
-func (s *Store) Unstage(ctx context.Context, l state.Lease) error {
-	return s.transact(ctx, "forget what "+l.Connector+" read", func(tx *sql.Tx) error {
-		if err := current(ctx, tx, l, `commits = commits + 1`); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM news WHERE connector = $1`, l.Connector)
-		return err
-	})
-}
-
+// saveEntries stores entries and forgets the news of their keys.
 func saveEntries(ctx context.Context, tx *sql.Tx, connector string, entries []state.Entry) error {
-	const columns = "connector, collection, record_key, live_this, live_other, open, value"
-	save := upsert("entries", columns, "(connector, collection, record_key)", "live_this, live_other, open, value")
-	err := each(ctx, tx, save, entries, func(stmt *sql.Stmt, e *state.Entry) error {
-		if len(e.Value) == 0 {
-			return nil
+	numbers := collections{tx, connector, map[string]int64{}}
+	for i := range entries {
+		if _, err := numbers.number(ctx, entries[i].Collection); err != nil {
+			return err
 		}
-		_, err := stmt.ExecContext(ctx, connector, []byte(e.Collection), []byte(e.Key), e.Live[state.This], e.Live[state.Other], e.Open, e.Value)
-		return err
-	})
-	if err != nil {
-		return err
 	}
-	const where = ` WHERE connector = $1 AND collection = $2 AND record_key = $3`
-	err = each(ctx, tx, `DELETE FROM entries`+where, entries, func(stmt *sql.Stmt, e *state.Entry) error {
-		if len(e.Value) != 0 {
+	// A statement that can be cancelled costs a goroutine each; the
+	// transaction ends with ctx anyway.
+	ctx = context.WithoutCancel(ctx)
+	execute := func(statement string, only func(*state.Entry) bool, more func(*state.Entry) []any) error {
+		return each(ctx, tx, statement, entries, func(stmt *sql.Stmt, e *state.Entry) error {
+			if !only(e) {
+				return nil
+			}
+			if _, err := stmt.ExecContext(ctx, append([]any{numbers.known[e.Collection], []byte(e.Key)}, more(e)...)...); err != nil {
+				return fmt.Errorf("entry %s of %s: %w", e.Key, e.Collection, err)
+			}
 			return nil
-		}
-		_, err := stmt.ExecContext(ctx, connector, []byte(e.Collection), []byte(e.Key))
-		return err
-	})
-	if err != nil {
-		return err
+		})
 	}
-	return each(ctx, tx, `DELETE FROM news`+where, entries, func(stmt *sql.Stmt, e *state.Entry) error {
-		_, err := stmt.ExecContext(ctx, connector, []byte(e.Collection), []byte(e.Key))
-		return err
+	kept := func(e *state.Entry) bool { return len(e.Value) > 0 }
+	deleted := func(e *state.Entry) bool { return len(e.Value) == 0 }
+	every := func(*state.Entry) bool { return true }
+	none := func(*state.Entry) []any { return nil }
+	const columns = "live_this, live_other, open, value"
+	err := execute(upsert("entries", "collection, record_key, "+columns, "(collection, record_key)", columns), kept, func(e *state.Entry) []any {
+		return []any{e.Live[state.This], e.Live[state.Other], e.Open, e.Value}
 	})
+	if err == nil {
+		err = execute(`DELETE FROM entries WHERE collection = $1 AND record_key = $2`, deleted, none)
+	}
+	if err == nil {
+		err = execute(`DELETE FROM news WHERE collection = $1 AND seen IN (FALSE, TRUE) AND record_key = $2`, every, none)
+	}
+	return err
 }
 
 // Entries implements [state.LedgerReader].
 func (s *Store) Entries(ctx context.Context, connector, collection string, keys []string) (map[string]state.Entry, error) {
-	doing := "read entries of " + connector
-	const query = `
-		SELECT live_this, live_other, open, value FROM entries WHERE connector = $1 AND collection = $2 AND record_key = $3`
-	prepared, err := s.read.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, s.failed(ctx, doing, err)
-	}
-	defer prepared.Close()
-	entries := map[string]state.Entry{}
-	for _, key := range keys {
-		e := state.Entry{Collection: collection, Key: key}
-		err := prepared.QueryRowContext(ctx, connector, []byte(collection), []byte(key)).
-			Scan(&e.Live[state.This], &e.Live[state.Other], &e.Open, &e.Value)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
+	entries := make(map[string]state.Entry, len(keys))
+	err := readEntries(ctx, s.read, connector, collection, keys, entries)
+	return entries, s.failed(ctx, "read entries of "+connector, err)
+}
+
+func readEntries(
+	ctx context.Context, db querier, connector, collection string, keys []string, entries map[string]state.Entry,
+) error {
+	const query = `SELECT record_key, live_this, live_other, open, value FROM entries WHERE collection = ` + collectionID +
+		` AND record_key IN (%s)`
+	return byKeys(ctx, db, query, connector, collection, keys, func(row scan) error {
+		e := state.Entry{Collection: collection}
+		err := row(&e.Key, &e.Live[state.This], &e.Live[state.Other], &e.Open, &e.Value)
+		entries[e.Key] = e
+		return err
+	})
+}
+
+// keysAtOnce is how many keys one statement asks for.
+const keysAtOnce = 64
+
+// byKeys reads the rows of keys; the query's verb is the list of them.
+func byKeys(
+	ctx context.Context, db querier, query, connector, collection string, keys []string, read func(scan) error,
+) error {
+	for keys := range slices.Chunk(keys, keysAtOnce) {
+		args := []any{connector, []byte(collection)}
+		var places strings.Builder
+		for i, key := range keys {
+			if i > 0 {
+				places.WriteString(", ")
+			}
+			args = append(args, []byte(key))
+			fmt.Fprintf(&places, "$%d", len(args))
 		}
-		if err != nil {
-			return nil, s.failed(ctx, doing, err)
+		if err := eachRow(ctx, db, read, fmt.Sprintf(query, places.String()), args...); err != nil {
+			return err
 		}
-		entries[key] = e
 	}
-	return entries, nil
+	return nil
 }
 
 // Unsettled implements [state.LedgerReader].
 func (s *Store) Unsettled(
 	ctx context.Context, connector, collection, after string, all bool, limit int,
 ) ([]state.Unsettled, error) {
-	news, open := " AND NOT seen", " AND open"
-	if all {
-		news, open = "", ""
-	}
-	const from = ` WHERE connector = $1 AND collection = $2 AND record_key > $3`
-	query := `
-		WITH page AS (
-			SELECT record_key FROM (SELECT DISTINCT record_key FROM news` + from + news + ` ORDER BY record_key LIMIT $4) AS n
-			UNION SELECT record_key FROM (SELECT record_key FROM entries` + from + open + ` ORDER BY record_key LIMIT $4) AS e
-			ORDER BY record_key LIMIT $4)
-		SELECT page.record_key, e.value, COALESCE(n.side, -1), COALESCE(n.seen, FALSE), COALESCE(n.op, 0), n.version,
-			COALESCE(n.modified, 0), n.data, COALESCE(n.row_count, 0),
-			COALESCE(n.sum0, 0), COALESCE(n.sum1, 0), COALESCE(n.sum2, 0), COALESCE(n.sum3, 0)
-		FROM page
-		LEFT JOIN entries AS e ON e.connector = $1 AND e.collection = $2 AND e.record_key = page.record_key
-		LEFT JOIN news AS n ON n.connector = $1 AND n.collection = $2 AND n.record_key = page.record_key
-		ORDER BY page.record_key, n.side`
-	doing := "read what is unsettled of " + connector
-	rows, err := s.read.QueryContext(ctx, query, connector, []byte(collection), []byte(after), limit)
-	if err != nil {
-		return nil, s.failed(ctx, doing, err)
-	}
-	defer rows.Close()
-	var page []state.Unsettled
-	for rows.Next() {
-		var u state.Unsettled
-		n := state.News{Collection: collection}
-		var side int
-		var sums [4]uint64
-		err := rows.Scan(&u.Key, &u.Entry, &side, &n.Seen, &n.Op, &n.Version, instant{&n.Modified}, &n.Data,
-			&n.Digest.Count, &sums[0], &sums[1], &sums[2], &sums[3])
-		if err != nil {
-			return nil, s.failed(ctx, doing, err)
-		}
-		if last := len(page) - 1; last < 0 || page[last].Key != u.Key {
-			page = append(page, u)
-		}
-		if side >= 0 {
-			n.Key, n.Side = u.Key, state.Side(side)
-			n.Digest = digest(n.Digest.Count, sums)
-			page[len(page)-1].News[side] = &n
-		}
-	}
-	return page, s.failed(ctx, doing, rows.Err())
+	page, err := s.unsettled(ctx, connector, collection, after, all, limit)
+	return page, s.failed(ctx, "read what is unsettled of "+connector, err)
 }
 
-// digest adds up what was stored as 32 bits each.
-func digest(count uint64, sums [4]uint64) proof.Digest {
-	lo, carry := bits.Add64(sums[0], sums[1]<<32, 0)
-	hi, _ := bits.Add64(sums[1]>>32, sums[2], carry)
-	return proof.Digest{Count: count, Hi: hi + sums[3]<<32, Lo: lo}
+func (s *Store) unsettled(
+	ctx context.Context, connector, collection, after string, all bool, limit int,
+) ([]state.Unsettled, error) {
+	tx, err := s.read.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	const behind = ` WHERE collection = ` + collectionID + ` AND record_key > $3`
+	const first = ` ORDER BY record_key LIMIT $4)`
+	query := `SELECT record_key FROM (SELECT DISTINCT record_key FROM news` + behind + ` AND seen = FALSE` + first
+	if all {
+		query += ` UNION SELECT record_key FROM (SELECT DISTINCT record_key FROM news` + behind + ` AND seen = TRUE` + first +
+			` UNION SELECT record_key FROM (SELECT record_key FROM entries` + behind + first
+	} else {
+		query += ` UNION SELECT record_key FROM (SELECT record_key FROM entries` + behind + ` AND open` + first
+	}
+	keys, err := list(ctx, tx, scanKey, query+` ORDER BY record_key LIMIT $4`, connector, []byte(collection), []byte(after), limit)
+	if err != nil {
+		return nil, err
+	}
+	entries := make(map[string]state.Entry, len(keys))
+	if err := readEntries(ctx, tx, connector, collection, keys, entries); err != nil {
+		return nil, err
+	}
+	page := make([]state.Unsettled, len(keys))
+	news := make(map[string]*[2]*state.News, len(keys))
+	for i, key := range keys {
+		page[i] = state.Unsettled{Key: key, Entry: entries[key].Value}
+		news[key] = &page[i].News
+	}
+	return page, readNews(ctx, tx, connector, collection, keys, news)
+}
+
+func scanKey(row scan) (string, error) {
+	var key string
+	err := row(&key)
+	return key, err
 }
 
 // Unseen implements [state.LedgerReader].
 func (s *Store) Unseen(
 	ctx context.Context, connector, collection string, side state.Side, prefix, after string, limit int,
 ) ([]string, error) {
-	from, args := live(connector, collection, side, prefix)
-	args = append(args, side, []byte(after), limit)
-	query := `SELECT record_key FROM entries AS e` + from + fmt.Sprintf(`
-		AND record_key > $%d AND NOT EXISTS (`+newsOf+`) ORDER BY record_key LIMIT $%d`, len(args)-1, len(args)-2, len(args))
-	keys, err := list(ctx, s.read, func(row scan) (string, error) {
-		var key string
-		err := row(&key)
-		return key, err
-	}, query, args...)
+	query := `SELECT record_key FROM entries AS e` + liveEntries + ` AND record_key > $6 AND NOT EXISTS ` + newsOfEntry +
+		` ORDER BY record_key LIMIT $7`
+	args := append(liveArguments(connector, collection, side, prefix), []byte(after), limit)
+	keys, err := list(ctx, s.read, scanKey, query, args...)
 	return keys, s.failed(ctx, "read unseen keys of "+connector, err)
 }
 
 // CountUnseen implements [state.LedgerReader].
 func (s *Store) CountUnseen(
 	ctx context.Context, connector, collection string, side state.Side, prefix string,
-) (unseen, total uint64, err error) {
-	from, args := live(connector, collection, side, prefix)
-	args = append(args, side)
-	query := fmt.Sprintf(`
-		SELECT COUNT(*), COALESCE(SUM(CASE WHEN EXISTS (`+newsOf+`) THEN 0 ELSE 1 END), 0) FROM entries AS e`, len(args)) + from
-	err = s.read.QueryRowContext(ctx, query, args...).Scan(&total, &unseen)
-	return unseen, total, s.failed(ctx, "count unseen keys of "+connector, err)
+) (unseen, live uint64, err error) {
+	const query = `
+		SELECT COUNT(*), COALESCE(SUM(CASE WHEN EXISTS ` + newsOfEntry + ` THEN 0 ELSE 1 END), 0) FROM entries AS e` + liveEntries
+	err = s.read.QueryRowContext(ctx, query, liveArguments(connector, collection, side, prefix)...).Scan(&live, &unseen)
+	return unseen, live, s.failed(ctx, "count unseen keys of "+connector, err)
 }
 
-// newsOf selects the news of an entry's key; its verb is the number of the
-// argument that is the side.
-const newsOf = `
-	SELECT 1 FROM news AS n
-	WHERE n.connector = e.connector AND n.collection = e.collection AND n.record_key = e.record_key AND n.side = $%d`
+// Conditions of liveArguments.
+const (
+	liveEntries = `
+		WHERE collection = ` + collectionID + ` AND record_key >= $3 AND record_key < $4
+		AND CASE $5 WHEN 0 THEN live_this WHEN 1 THEN live_other END`
+	newsOfEntry = `(
+		SELECT 1 FROM news AS n
+		WHERE n.collection = e.collection AND n.seen IN (FALSE, TRUE) AND n.record_key = e.record_key AND n.side = $5)`
+)
 
-// live returns the condition for entries that are live on a side and begin
-// with prefix, and its arguments.
-func live(connector, collection string, side state.Side, prefix string) (string, []any) {
-	where := ` WHERE connector = $1 AND collection = $2 AND record_key >= $3 AND ` + []string{"live_this", "live_other"}[side]
-	args := []any{connector, []byte(collection), []byte(prefix)}
-	if end := behind(prefix); end != nil {
-		where += ` AND record_key < $4`
-		args = append(args, end)
-	}
-	return where, args
+func liveArguments(connector, collection string, side state.Side, prefix string) []any {
+	return []any{connector, []byte(collection), []byte(prefix), behind(prefix), side}
 }
 
-// behind returns the first key that is above all that begin with prefix; nil
-// if there is none.
+// behind returns a key that is above all that begin with prefix and, if there
+// are any, not above the others that are.
 func behind(prefix string) []byte {
 	end := []byte(prefix)
 	for i := len(end) - 1; i >= 0; i-- {
@@ -260,22 +216,13 @@ func behind(prefix string) []byte {
 			return end[:i+1]
 		}
 	}
-	return nil
+	return slices.Repeat([]byte{0xff}, 1+gapless.MaxKeyBytes)
 }
 
 // Ledgered implements [state.LedgerReader].
 func (s *Store) Ledgered(ctx context.Context, connector string) ([]string, error) {
-	const query = `SELECT collection FROM entries WHERE connector = $1 AND collection > $2 ORDER BY collection LIMIT 1`
-	var collections []string
-	last := []byte{}
-	for {
-		err := s.read.QueryRowContext(ctx, query, connector, last).Scan(&last)
-		if errors.Is(err, sql.ErrNoRows) {
-			return collections, nil
-		}
-		if err != nil {
-			return nil, s.failed(ctx, "read collections of "+connector, err)
-		}
-		collections = append(collections, string(last))
-	}
+	names, err := list(ctx, s.read, scanKey, `
+		SELECT name FROM collections AS c
+		WHERE connector = $1 AND EXISTS (SELECT 1 FROM entries AS e WHERE e.collection = c.id) ORDER BY name`, connector)
+	return names, s.failed(ctx, "read collections of "+connector, err)
 }

@@ -34,10 +34,13 @@ const FileName = "state.db"
 const lockName = "state.lock"
 
 // Pragmas of every connection. Another process may hold the write lock for as
-// long as a commit takes.
+// long as a commit takes. What a two-way connector stages may be many times
+// what fits SQLite's own cache of 2 MiB: it goes through one of 64 MiB, and the
+// WAL into the file no sooner than every 32 MiB.
 const (
-	commonPragmas  = "_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)"
-	writePragmas   = commonPragmas + "&_pragma=synchronous(FULL)&_txlock=immediate"
+	commonPragmas = "_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)"
+	writePragmas  = commonPragmas + "&_pragma=synchronous(FULL)&_txlock=immediate" +
+		"&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(8192)"
 	readPragmas    = commonPragmas + "&_pragma=query_only(1)"
 	migratePragmas = commonPragmas + "&_pragma=locking_mode(EXCLUSIVE)&_pragma=synchronous(FULL)"
 )

@@ -126,7 +126,7 @@ func makeOld(t *testing.T, dir string) {
 	t.Helper()
 	s := mustOpen(t, dir)
 	mustExec(t, s, `DELETE FROM goose_db_version WHERE version_id > 0`)
-	for _, table := range []string{"conflicts", "news", "entries", "dead_letters", "certificates", "plans", "runs", "partitions", "connectors"} {
+	for _, table := range []string{"conflicts", "news", "entries", "collections", "dead_letters", "certificates", "plans", "runs", "partitions", "connectors"} {
 		mustExec(t, s, "DROP TABLE "+table)
 	}
 	if err := s.Close(); err != nil {

@@ -26,22 +26,38 @@ func (s *Store) transact(ctx context.Context, doing string, do func(tx *sql.Tx) 
 	return s.failed(ctx, doing, tx.Commit())
 }
 
-// list reads all rows of a query.
-func list[T any](ctx context.Context, db *sql.DB, read func(scan) (T, error), query string, args ...any) ([]T, error) {
+// querier is a database or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// eachRow calls read for every row of a query.
+func eachRow(ctx context.Context, db querier, read func(scan) error, query string, args ...any) error {
 	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := read(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// list reads all rows of a query.
+func list[T any](ctx context.Context, db querier, read func(scan) (T, error), query string, args ...any) ([]T, error) {
+	var all []T
+	err := eachRow(ctx, db, func(row scan) error {
+		one, err := read(row)
+		all = append(all, one)
+		return err
+	}, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		row, err := read(rows.Scan)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, row)
-	}
-	return all, rows.Err()
+	return all, nil
 }
 
 // each runs one prepared statement per item.

@@ -2,38 +2,38 @@
 
 -- +goose Up
 
+-- Numbers for collections, which stand in every key below.
+CREATE TABLE collections (
+    id        BIGINT NOT NULL PRIMARY KEY,
+    connector TEXT   NOT NULL REFERENCES connectors (name),
+    name      BYTEA  NOT NULL,
+    UNIQUE (connector, name)
+);
+
 -- What the sides of a key were last seen to hold.
 CREATE TABLE entries (
-    connector  TEXT    NOT NULL REFERENCES connectors (name),
-    collection BYTEA   NOT NULL,
+    collection BIGINT  NOT NULL REFERENCES collections (id),
     record_key BYTEA   NOT NULL,
     live_this  BOOLEAN NOT NULL,
     live_other BOOLEAN NOT NULL,
     open       BOOLEAN NOT NULL, -- looked at again by every run
     value      BYTEA   NOT NULL, -- the engine's
-    PRIMARY KEY (connector, collection, record_key)
+    PRIMARY KEY (collection, record_key)
 );
-CREATE INDEX entries_open ON entries (connector, collection, record_key) WHERE open;
+CREATE INDEX entries_open ON entries (collection, record_key) WHERE open;
 
--- What a run has read of the sides and not settled yet.
+-- What a run has read of the sides and not settled yet. Only ever appended to
+-- until then: the last batch that is not just seen counts, and the digests of
+-- all. They outnumber everything else, hence few columns and one index.
 CREATE TABLE news (
-    connector  TEXT    NOT NULL REFERENCES connectors (name),
-    collection BYTEA   NOT NULL,
+    collection BIGINT  NOT NULL, -- collections.id
+    seen       BOOLEAN NOT NULL, -- and nothing more is known
     record_key BYTEA   NOT NULL,
     side       INTEGER NOT NULL,
-    seen       BOOLEAN NOT NULL, -- and nothing more is known
-    op         INTEGER NOT NULL,
-    version    BYTEA   NOT NULL,
-    modified   BIGINT  NOT NULL,
-    data       BYTEA,
-    row_count  BIGINT  NOT NULL, -- of the digest
-    sum0       BIGINT  NOT NULL, -- 32 bits each of its sum, the lowest first, so that
-    sum1       BIGINT  NOT NULL, -- two billion of them can be added up without a carry
-    sum2       BIGINT  NOT NULL,
-    sum3       BIGINT  NOT NULL,
-    PRIMARY KEY (connector, collection, record_key, side)
+    batch      BIGINT  NOT NULL, -- connectors.commits when it was stored
+    body       BYTEA   NOT NULL, -- digest and, unless seen, content
+    PRIMARY KEY (collection, seen, record_key, side, batch)
 );
-CREATE INDEX news_unsettled ON news (connector, collection, record_key) WHERE NOT seen;
 
 -- Edits that were not taken, and what people decided about them.
 CREATE TABLE conflicts (
@@ -67,3 +67,4 @@ CREATE INDEX conflicts_decided ON conflicts (connector) WHERE resolved_at = 0 AN
 DROP TABLE conflicts;
 DROP TABLE news;
 DROP TABLE entries;
+DROP TABLE collections;

@@ -67,13 +67,13 @@ type CartOptions struct {
 	newID func() string
 }
 
-// address returns the base address and the option that it came from.
-func (o *CartOptions) address() (option, address string) {
+// address returns the base address.
+func (o *CartOptions) address() string {
 	getenv := func(name, given, standard string) string { return cmp.Or(given, o.getenv(name), standard) }
 	if address := getenv("CARTD_CART_API_URL", o.URL, ""); address != "" {
-		return "cart", address
+		return address
 	}
-	return "cart", fmt.Sprintf("%s://%s:%s", getenv("CARTD_PROTO", o.Proto, "http"), getenv("CARTD_ADDR", o.Addr, "127.0.0.1"), getenv("CARTD_PORT", o.Port, "8081"))
+	return fmt.Sprintf("%s://%s:%s", getenv("CARTD_PROTO", o.Proto, "http"), getenv("CARTD_ADDR", o.Addr, "127.0.0.1"), getenv("CARTD_PORT", o.Port, "8081"))
 }
 
 // NoticeKind says what became of a cart.
@@ -119,8 +119,7 @@ func NewCartAPI(opts CartOptions) (*CartAPI, error) {
 	if opts.newID == nil {
 		opts.newID = newUUID
 	}
-	option, address := opts.address()
-	s, err := newServer(option, address, opts.Access)
+	s, err := newServer("cart", opts.address(), opts.Access)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/gapless-sync/gapless"
@@ -25,6 +24,9 @@ var errNotReady = errors.New("the cart is not ready for download")
 // files.
 func (a *CartAPI) Download(ctx context.Context, cart string, files []transfer.Wanted, deliver transfer.Deliver) error {
 	body := &archive{ctx: ctx, api: a, cart: cart}
+	for _, f := range files {
+		body.probe = body.probe || f.Offset >= leastPass
+	}
 	if err := body.open(); err != nil {
 		return err
 	}
@@ -53,10 +55,15 @@ type archive struct {
 	api    *CartAPI
 	cart   string
 	answer *answer // nil between two connections
+	// probe asks for no more than the beginning at first, because what follows
+	// may not be wanted.
+	probe bool
 	// tag is the strong ETag of an archive that can be continued; otherwise
 	// empty.
 	tag      string
 	position int64
+	// total size, if what was asked for is a part of it; otherwise 0.
+	total int64
 	// passed is how many bytes that follow are not wanted.
 	passed int64
 	vain   int   // connections in a row that brought nothing
@@ -67,38 +74,56 @@ type archive struct {
 func (b *archive) open() error {
 	c := &call{what: "download cart " + b.cart, method: http.MethodGet, url: b.cart + "?filename=" + rootFolder, header: http.Header{}}
 	c.takes = func(r *http.Response) bool { return r.StatusCode == http.StatusNotFound }
-	want := http.StatusOK
-	if b.position > 0 {
-		want = http.StatusPartialContent
-		c.header.Set("Range", "bytes="+strconv.FormatInt(b.position, 10)+"-")
+	switch {
+	case b.position > 0:
+		c.header.Set("Range", fmt.Sprintf("bytes=%d-", b.position))
 		c.header.Set("If-Range", b.tag)
+	case b.probe:
+		c.header.Set("Range", fmt.Sprintf("bytes=0-%d", probeSize-1))
 	}
 	a, err := b.api.server.send(b.ctx, c)
 	if err != nil {
 		return err
 	}
-	encoding := a.Header.Get("Content-Encoding")
-	switch {
-	case a.StatusCode == http.StatusNotFound:
-		err = errGone(b.cart)
-	case a.StatusCode == http.StatusAccepted:
-		err = cartFailed(b.cart, gapless.Recoverable(errNotReady))
-	case a.StatusCode == http.StatusOK && want != a.StatusCode,
-		a.StatusCode == want && b.position > 0 && !strings.HasPrefix(a.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", b.position)):
-		err = cartFailed(b.cart, gapless.Recoverable(errors.New("the archive has changed on its way")))
-	case a.StatusCode != want:
-		err = b.api.server.refuse(c, a)
-	case encoding != "" && !strings.EqualFold(encoding, "identity"):
-		err = cartFailed(b.cart, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("the archive came compressed (%s), which was not asked for", b.api.server.say(encoding))))
-	}
-	if err != nil {
+	if err := b.accept(c, a); err != nil {
 		_ = a.Close() // it is of no use either way
 		return err
 	}
-	if tag := a.Header.Get("ETag"); b.position == 0 && strings.HasPrefix(tag, `"`) && a.Header.Get("Accept-Ranges") == "bytes" {
+	b.answer = a
+	if b.total > 0 && b.tag == "" { // a part, of which nobody can say what it is a part of
+		b.close()
+		b.probe = false
+		return b.open()
+	}
+	return nil
+}
+
+// accept looks at the head of an answer.
+func (b *archive) accept(c *call, a *answer) error {
+	encoding := a.Header.Get("Content-Encoding")
+	var first, last, total int64
+	if a.StatusCode == http.StatusPartialContent {
+		_, err := fmt.Sscanf(a.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &total)
+		if err != nil || first != b.position || total <= first {
+			return cartFailed(b.cart, gapless.Because(gapless.CauseUnreadable, errors.New("another part of the archive came than was asked for")))
+		}
+	}
+	switch {
+	case a.StatusCode == http.StatusNotFound:
+		return errGone(b.cart)
+	case a.StatusCode == http.StatusAccepted:
+		return cartFailed(b.cart, gapless.Recoverable(errNotReady))
+	case a.StatusCode == http.StatusOK && b.position > 0, b.tag != "" && a.Header.Get("ETag") != b.tag:
+		return cartFailed(b.cart, gapless.Recoverable(errors.New("the archive has changed on its way")))
+	case a.StatusCode != http.StatusOK && total == 0:
+		return b.api.server.refuse(c, a)
+	case encoding != "" && !strings.EqualFold(encoding, "identity"):
+		return cartFailed(b.cart, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("the archive came compressed (%s), which was not asked for", b.api.server.say(encoding))))
+	}
+	b.total = total
+	if tag := a.Header.Get("ETag"); strings.HasPrefix(tag, `"`) && (total > 0 || a.Header.Get("Accept-Ranges") == "bytes") {
 		b.tag = tag
 	}
-	b.answer = a
 	return nil
 }
 
@@ -140,17 +165,18 @@ func (b *archive) Read(p []byte) (int, error) {
 		if n > 0 {
 			b.vain = 0
 		}
-		if err == nil || err == io.EOF { //nolint:errorlint // a wrapped io.EOF is not the end but a failure
+		ended := err == io.EOF //nolint:errorlint // a wrapped io.EOF is not the end but a failure
+		if err == nil || ended && b.position >= b.total {
 			return n, err
 		}
 		b.close()
-		lost := b.api.server.unreachable(b.ctx, "download cart "+b.cart, err)
-		if b.tag == "" || b.vain >= b.api.opts.Retries || b.ctx.Err() != nil {
-			b.err = lost
-		} else if n == 0 {
+		switch {
+		case b.tag == "" || b.vain > b.api.opts.Retries || b.ctx.Err() != nil:
+			b.err = b.api.server.unreachable(b.ctx, "download cart "+b.cart, err)
+		case b.vain > 0:
 			b.err = b.api.opts.sleep(b.ctx, httpx.Backoff(b.vain))
-			b.vain++
 		}
+		b.vain++
 		if n > 0 {
 			return n, nil
 		}
@@ -196,9 +222,13 @@ func (u *unpacking) take(c transfer.Content) error {
 	return u.stopped
 }
 
-// leastPass is how much of a file has to be here for a new request to be
-// cheaper.
-const leastPass = 1 << 20
+const (
+	// leastPass is how much of a file has to be here for a new request to be
+	// cheaper.
+	leastPass = 1 << 20
+	// probeSize is how much is asked for at first if more may not be wanted.
+	probeSize = 64 << 10
+)
 
 // complete returns an error if a file did not come.
 func (u *unpacking) complete() error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -196,9 +197,7 @@ func (s *server) begin(ctx context.Context, c *call) (_ *answer, wait time.Durat
 	request.Header.Set("User-Agent", "gapless")
 	// Without it a server may send what is no longer the file that it hashed.
 	request.Header.Set("Accept-Encoding", "identity")
-	for name, values := range c.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, c.header)
 	response, err := s.http.Do(request) //nolint:bodyclose // answer.Close closes it
 	if err != nil {
 		defer w.end()

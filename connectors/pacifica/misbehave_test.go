@@ -66,36 +66,36 @@ func TestMisbehavingServer(t *testing.T) {
 		once, always int
 		says         string
 	}{
-		{name: "order answered 200", act: status("POST", 200), always: 55, says: "answers 200"},
-		{name: "order answered 400", act: status("POST", 400), always: 54, says: "answers 400"},
-		{name: "order answered 401", act: status("POST", 401), once: 52, always: 52, says: "answers 401"},
-		{name: "order answered 403", act: status("POST", 403), once: 53, always: 53, says: "answers 403"},
-		{name: "order answered 415", act: status("POST", 415), always: 54, says: "answers 415"},
-		{name: "order answered 500", act: status("POST", 500), always: 10, says: "answers 500"},
-		{name: "order answered 503", act: status("POST", 503, "Retry-After", "1"), always: 10, says: "answers 503"},
-		{name: "order reset", act: reset("POST"), always: 51, says: "order cart"},
-		{name: "status reset", act: reset("HEAD"), always: 51, says: "ask for cart"},
-		{name: "status waiting", act: status("HEAD", 204, headerStatus, "waiting", headerMessage, ""), always: 51, says: "not ready after"},
-		{name: "status bundling", act: status("HEAD", 204, headerStatus, "bundling", headerMessage, ""), always: 51, says: "not ready after"},
-		{name: "status staging for ever", act: status("HEAD", 204, headerStatus, "staging", headerMessage, ""), always: 51, says: "the server says: staging"},
-		{name: "status deleted", act: status("HEAD", 204, headerStatus, "deleted", headerMessage, ""), always: 10, says: "no longer knows"},
-		{name: "status error with 204", act: status("HEAD", 204, headerStatus, "error", headerMessage, "No space"), always: 10, says: "No space"},
-		{name: "status error with 500", act: status("HEAD", 500, headerStatus, "error", headerMessage, "Not enough space to download file"), always: 10, says: "Not enough space"},
-		{name: "status unknown", act: status("HEAD", 204, headerStatus, "resting", headerMessage, ""), always: 55, says: `unknown status "resting"`},
-		{name: "status 500 without headers", act: status("HEAD", 500), always: 10, says: "answers 500"},
-		{name: "status 404", act: status("HEAD", 404, headerStatus, "error", headerMessage, "No cart"), always: 10, says: "no longer knows"},
-		{name: "status 404 without headers", act: status("HEAD", 404), always: 10, says: "no longer knows"},
-		{name: "status 401", act: status("HEAD", 401, headerStatus, "staging", headerMessage, ""), once: 52, always: 52, says: "answers 401"},
-		{name: "status 503 with headers", act: status("HEAD", 503, headerStatus, "ready", headerMessage, ""), always: 10, says: "answers 503"},
-		{name: "status without header", act: status("HEAD", 204), always: 55, says: "is this a cart server?"},
-		{name: "status 200 ready", act: status("HEAD", 200, headerStatus, "ready", headerMessage, "")},
-		{name: "status without message", act: status("HEAD", 204, headerStatus, "ready")},
-		{name: "download 202", act: status("GET", 202), always: 10, says: "not ready for download"},
-		{name: "download 404", act: status("GET", 404), always: 10, says: "no longer knows"},
-		{name: "download 401", act: status("GET", 401), once: 52, always: 52, says: "answers 401"},
+		{name: "order answered 200", act: status(http.MethodPost, 200), always: 55, says: "answers 200"},
+		{name: "order answered 400", act: status(http.MethodPost, 400), always: 54, says: "answers 400"},
+		{name: "order answered 401", act: status(http.MethodPost, 401), once: 52, always: 52, says: "answers 401"},
+		{name: "order answered 403", act: status(http.MethodPost, 403), once: 53, always: 53, says: "answers 403"},
+		{name: "order answered 415", act: status(http.MethodPost, 415), always: 54, says: "answers 415"},
+		{name: "order answered 500", act: status(http.MethodPost, 500), always: 10, says: "answers 500"},
+		{name: "order answered 503", act: status(http.MethodPost, 503, "Retry-After", "1"), always: 10, says: "answers 503"},
+		{name: "order reset", act: reset(http.MethodPost), always: 51, says: "order cart"},
+		{name: "status reset", act: reset(http.MethodHead), always: 51, says: "ask for cart"},
+		{name: "status waiting", act: status(http.MethodHead, 204, headerStatus, "waiting", headerMessage, ""), always: 51, says: "not ready after"},
+		{name: "status bundling", act: status(http.MethodHead, 204, headerStatus, "bundling", headerMessage, ""), always: 51, says: "not ready after"},
+		{name: "status staging for ever", act: status(http.MethodHead, 204, headerStatus, "staging", headerMessage, ""), always: 51, says: "the server says: staging"},
+		{name: "status deleted", act: status(http.MethodHead, 204, headerStatus, "deleted", headerMessage, ""), always: 10, says: "no longer knows"},
+		{name: "status error with 204", act: status(http.MethodHead, 204, headerStatus, "error", headerMessage, "No space"), always: 10, says: "No space"},
+		{name: "status error with 500", act: status(http.MethodHead, 500, headerStatus, "error", headerMessage, "Not enough space to download file"), always: 10, says: "Not enough space"},
+		{name: "status unknown", act: status(http.MethodHead, 204, headerStatus, "resting", headerMessage, ""), always: 55, says: `unknown status "resting"`},
+		{name: "status 500 without headers", act: status(http.MethodHead, 500), always: 10, says: "answers 500"},
+		{name: "status 404", act: status(http.MethodHead, 404, headerStatus, "error", headerMessage, "No cart"), always: 10, says: "no longer knows"},
+		{name: "status 404 without headers", act: status(http.MethodHead, 404), always: 10, says: "no longer knows"},
+		{name: "status 401", act: status(http.MethodHead, 401, headerStatus, "staging", headerMessage, ""), once: 52, always: 52, says: "answers 401"},
+		{name: "status 503 with headers", act: status(http.MethodHead, 503, headerStatus, "ready", headerMessage, ""), always: 10, says: "answers 503"},
+		{name: "status without header", act: status(http.MethodHead, 204), always: 55, says: "is this a cart server?"},
+		{name: "status 200 ready", act: status(http.MethodHead, 200, headerStatus, "ready", headerMessage, "")},
+		{name: "status without message", act: status(http.MethodHead, 204, headerStatus, "ready")},
+		{name: "download 202", act: status(http.MethodGet, 202), always: 10, says: "not ready for download"},
+		{name: "download 404", act: status(http.MethodGet, 404), always: 10, says: "no longer knows"},
+		{name: "download 401", act: status(http.MethodGet, 401), once: 52, always: 52, says: "answers 401"},
 		{name: "download 500 with an archive", act: func(s *cartServer) actFunc {
 			return func(w http.ResponseWriter, r *http.Request, _ int) bool {
-				if r.Method != "GET" {
+				if r.Method != http.MethodGet {
 					return false
 				}
 				w.WriteHeader(http.StatusInternalServerError)
@@ -103,8 +103,8 @@ func TestMisbehavingServer(t *testing.T) {
 				return true
 			}
 		}, always: 10, says: "answers 500"},
-		{name: "download reset", act: reset("GET"), always: 51, says: "download cart"},
-		{name: "download redirected in circles", act: status("GET", 302, "Location", "?filename=data"), always: 51, says: "redirected more than"},
+		{name: "download reset", act: reset(http.MethodGet), always: 51, says: "download cart"},
+		{name: "download redirected in circles", act: status(http.MethodGet, 302, "Location", "?filename=data"), always: 51, says: "redirected more than"},
 
 		{name: "a page instead of an archive", archive: raw(func(*cartServer, []orderedFile) []byte { return []byte("<html>maintenance</html>") }), always: -1},
 		{name: "no byte at all", archive: raw(func(*cartServer, []orderedFile) []byte { return nil }), always: -1},

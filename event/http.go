@@ -14,6 +14,7 @@ import (
 const (
 	MediaType      = "application/cloudevents+json"
 	MediaTypeBatch = "application/cloudevents-batch+json"
+	mediaTypeBare  = "application/cloudevents" // as SDKs write it into NATS messages
 )
 
 // FromRequest reads the events of an HTTP request, or of another message with
@@ -33,16 +34,16 @@ func FromRequest(h http.Header, body []byte) ([]Event, error) {
 	if err != nil && content != "" {
 		return nil, unreadable("content type %q: %w", clip(content), ErrMediaType)
 	}
+	structured := media == MediaType || media == mediaTypeBare
 	_, version1 := headers["ce-specversion"]
 	_, version01 := headers["ce-cloudeventsversion"]
 	switch {
 	case media == MediaTypeBatch && isUTF8(parameters):
 		return DecodeBatch(body)
-	case strings.HasPrefix(media, "application/cloudevents") && media != MediaType:
-		return nil, unreadable("content type %q: %w", clip(content), ErrMediaType)
-	case media != MediaType && (version1 || version01):
+	case !structured && strings.HasPrefix(media, "application/cloudevents"): // a format that is not read
+	case !structured && (version1 || version01):
 		return single(fromHeaders(headers, content, body))
-	case isJSON(media) && isUTF8(parameters):
+	case (structured || isJSON(media)) && isUTF8(parameters):
 		return single(Decode(body))
 	}
 	return nil, unreadable("content type %q: %w", clip(content), ErrMediaType)

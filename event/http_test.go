@@ -37,6 +37,7 @@ func TestFromRequest(t *testing.T) {
 		want   []event.Event
 	}{
 		{"structured", http.Header{"Content-Type": {"application/cloudevents+json; charset=UTF-8"}}, one, []event.Event{plain}},
+		{"structured, as in NATS", http.Header{"content-type": {"application/cloudevents"}}, one, []event.Event{plain}},
 		{"JSON is structured", http.Header{"Content-Type": {"application/json"}}, one, []event.Event{plain}},
 		{"nothing said is structured", http.Header{}, one, []event.Event{plain}},
 		{"structured wins over headers", http.Header{"Content-Type": {"application/cloudevents+json"}, "Ce-Specversion": {"9"}}, one, []event.Event{plain}},

@@ -96,6 +96,52 @@ func benchPebble(b *testing.B, random bool) {
 	}, func() error { return st.db.Set([]byte("z"), binary.BigEndian.AppendUint64(nil, 1), pebble.Sync) })
 }
 
+// BenchmarkPushIf replaces records that are there already, with and without
+// looking at them.
+func BenchmarkPushIf(b *testing.B) {
+	for _, keys := range []string{"ordered", "random"} {
+		b.Run("push/"+keys, func(b *testing.B) { benchReplace(b, keys == "random", false) })
+		b.Run("push-if/"+keys, func(b *testing.B) { benchReplace(b, keys == "random", true) })
+	}
+}
+
+func benchReplace(b *testing.B, random, conditional bool) {
+	const records = 50 * benchRows
+	h := open(b, Options{})
+	s := session(b, h, "bench", 1)
+	batch := &gapless.Batch{}
+	for n := 0; n < records; n += benchRows {
+		benchBatch(batch, n, random)
+		if _, err := s.Push(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := h.store.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	expect := make([]gapless.Expectation, benchRows)
+	turn := 0
+	benchLoop(b, random, func(batch *gapless.Batch) error {
+		benchBatch(batch, turn%records, random)
+		turn += benchRows
+		if !conditional {
+			_, err := s.Push(b.Context(), batch)
+			return err
+		}
+		for i := range expect {
+			expect[i] = gapless.Expectation{Exists: true, Data: batch.Data(i)}
+		}
+		receipt, err := s.PushIf(b.Context(), batch, expect)
+		if len(receipt.Rejected) > 0 {
+			b.Fatal(receipt.Rejected[0].Err)
+		}
+		return err
+	}, func() error {
+		_, err := s.Sync(b.Context(), nil)
+		return err
+	})
+}
+
 func benchLoop(b *testing.B, random bool, push func(*gapless.Batch) error, sync func() error) {
 	batch := &gapless.Batch{}
 	b.SetBytes(benchBytes)

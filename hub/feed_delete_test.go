@@ -15,7 +15,7 @@ import (
 // deletes returns what the source of "docs" tells of deletes after a serial.
 func deletes(t *testing.T, h *Hub, after string) (list []gapless.Change) {
 	t.Helper()
-	source := h.Source("docs").(gapless.ChangeReader) //nolint:errcheck,forcetypeassert // it is one
+	source := h.Source("docs").(gapless.ChangeReader) //nolint:forcetypeassert // it is one
 	out := gapless.NewOutput(t.Context(), items, 0, 0, func(_ context.Context, b *gapless.Batch) (*gapless.Batch, error) {
 		for i := range b.Rows {
 			if c := b.Change(i); c.Op == gapless.OpDelete {
@@ -58,7 +58,7 @@ func TestDeletesTravelWithTheirTime(t *testing.T) {
 		if err := h.Close(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		h = open(t, Options{Dir: "hub", fs: fs})
 		if diff := cmp.Diff(want[2:], deletes(t, h, "/4")); diff != "" {
 			t.Errorf("later, from the middle (-want +got):\n%s", diff)

@@ -121,7 +121,7 @@ func TestPushIfLosesNoUpdate(t *testing.T) {
 	push(t, session(t, h, "docs", 1), upsert("a", `{"n":0}`))
 	var all sync.WaitGroup
 	for i := range writers {
-		s := shared(t, h, fmt.Sprint("writer", i), 1).(*Session) //nolint:errcheck,forcetypeassert // without search it is one
+		s := shared(t, h, fmt.Sprint("writer", i), 1).(*Session) //nolint:forcetypeassert // without search it is one
 		all.Go(func() {
 			for done := 0; done < rounds; {
 				r, err := s.GetPushed(t.Context(), items, "a")

@@ -32,7 +32,7 @@ func (c *exchange) download(k key) error {
 			c.s.opts.Logger.WarnContext(c.r.Context(), "the use of a cart could not be noted", "cart", k.uid, "error", err)
 		}
 	}()
-	name, root, err := c.names(p)
+	name, root, err := names(c.r.URL.RawQuery, p.label)
 	if err != nil {
 		return err
 	}
@@ -57,18 +57,18 @@ func (c *exchange) download(k key) error {
 	return nil
 }
 
-// names returns what the archive is called and its top folder, "" for none.
-func (c *exchange) names(p pin) (name, root string, err error) {
-	query, err := url.ParseQuery(c.r.URL.RawQuery)
+// names returns what an archive is called and its top folder, "" for none.
+func names(rawQuery string, l label) (name, root string, err error) {
+	query, err := url.ParseQuery(rawQuery)
 	if err != nil || len(query["filename"]) > 1 {
 		return "", "", refuse(http.StatusBadRequest, "the query cannot be read, or has more than one filename")
 	}
-	name = "data_" + p.label.Ordered.Format("2006_01_02_15_04_05") + ".tar"
+	name = "data_" + l.Ordered.Format("2006_01_02_15_04_05") + ".tar"
 	if query.Has("filename") {
 		name = query.Get("filename")
 	}
-	if p.label.Bundle {
-		return name, p.label.UID, nil
+	if l.Bundle {
+		return name, l.UID, nil
 	}
 	root = tidy(strings.ReplaceAll(name, ".tar", ""))
 	if root == "" {

@@ -63,7 +63,7 @@ func (s *Server) stage(ctx context.Context, c *cart) error {
 	}
 	var failure string
 	if err != nil {
-		failure = ascii(reason(err))
+		failure = reason(err)
 	}
 	return errors.Join(hidden(err), s.carts.settle(c, entries, failure))
 }

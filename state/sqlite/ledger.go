@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -79,90 +80,71 @@ func saveEntries(ctx context.Context, tx *sql.Tx, connector string, entries []st
 	return err
 }
 
+// keysAtOnce is how many keys one statement asks for.
+const keysAtOnce = 64
+
 // Entries implements [state.LedgerReader].
 func (s *Store) Entries(ctx context.Context, connector, collection string, keys []string) (map[string]state.Entry, error) {
 	entries := make(map[string]state.Entry, len(keys))
-	err := readEntries(ctx, s.read, connector, collection, keys, entries)
-	return entries, s.failed(ctx, "read entries of "+connector, err)
-}
-
-func readEntries(
-	ctx context.Context, db querier, connector, collection string, keys []string, entries map[string]state.Entry,
-) error {
-	const query = `SELECT record_key, live_this, live_other, open, value FROM entries WHERE collection = ` + collectionID +
-		` AND record_key IN (%s)`
-	return byKeys(ctx, db, query, connector, collection, keys, func(row scan) error {
+	read := func(row scan) error {
 		e := state.Entry{Collection: collection}
 		err := row(&e.Key, &e.Live[state.This], &e.Live[state.Other], &e.Open, &e.Value)
 		entries[e.Key] = e
 		return err
-	})
-}
-
-// keysAtOnce is how many keys one statement asks for.
-const keysAtOnce = 64
-
-// byKeys reads the rows of keys; the query's verb is the list of them.
-func byKeys(
-	ctx context.Context, db querier, query, connector, collection string, keys []string, read func(scan) error,
-) error {
+	}
 	for keys := range slices.Chunk(keys, keysAtOnce) {
 		args := []any{connector, []byte(collection)}
-		var places strings.Builder
-		for i, key := range keys {
-			if i > 0 {
-				places.WriteString(", ")
-			}
+		var places []string
+		for _, key := range keys {
 			args = append(args, []byte(key))
-			fmt.Fprintf(&places, "$%d", len(args))
+			places = append(places, fmt.Sprintf("$%d", len(args)))
 		}
-		if err := eachRow(ctx, db, read, fmt.Sprintf(query, places.String()), args...); err != nil {
-			return err
+		query := `SELECT record_key, live_this, live_other, open, value FROM entries
+			WHERE collection = ` + collectionID + ` AND record_key IN (` + strings.Join(places, ", ") + `)`
+		if err := eachRow(ctx, s.read, read, query, args...); err != nil {
+			return nil, s.failed(ctx, "read entries of "+connector, err)
 		}
 	}
-	return nil
+	return entries, nil
 }
 
 // Unsettled implements [state.LedgerReader].
 func (s *Store) Unsettled(
 	ctx context.Context, connector, collection, after string, all bool, limit int,
 ) ([]state.Unsettled, error) {
-	page, err := s.unsettled(ctx, connector, collection, after, all, limit)
-	return page, s.failed(ctx, "read what is unsettled of "+connector, err)
-}
-
-func (s *Store) unsettled(
-	ctx context.Context, connector, collection, after string, all bool, limit int,
-) ([]state.Unsettled, error) {
-	tx, err := s.read.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
 	const behind = ` WHERE collection = ` + collectionID + ` AND record_key > $3`
 	const first = ` ORDER BY record_key LIMIT $4)`
-	query := `SELECT record_key FROM (SELECT DISTINCT record_key FROM news` + behind + ` AND seen = FALSE` + first
+	const news = `SELECT record_key FROM (SELECT DISTINCT record_key FROM news` + behind + ` AND seen = FALSE` + first
+	const open = ` UNION SELECT record_key FROM (SELECT record_key FROM entries` + behind + ` AND open` + first
+	const rest = ` UNION SELECT record_key FROM (SELECT DISTINCT record_key FROM news` + behind + ` AND seen = TRUE` + first +
+		` UNION SELECT record_key FROM (SELECT record_key FROM entries` + behind + first
+	keys := news + open
 	if all {
-		query += ` UNION SELECT record_key FROM (SELECT DISTINCT record_key FROM news` + behind + ` AND seen = TRUE` + first +
-			` UNION SELECT record_key FROM (SELECT record_key FROM entries` + behind + first
-	} else {
-		query += ` UNION SELECT record_key FROM (SELECT record_key FROM entries` + behind + ` AND open` + first
+		keys = news + rest
 	}
-	keys, err := list(ctx, tx, scanKey, query+` ORDER BY record_key LIMIT $4`, connector, []byte(collection), []byte(after), limit)
-	if err != nil {
-		return nil, err
-	}
-	entries := make(map[string]state.Entry, len(keys))
-	if err := readEntries(ctx, tx, connector, collection, keys, entries); err != nil {
-		return nil, err
-	}
-	page := make([]state.Unsettled, len(keys))
-	news := make(map[string]*[2]*state.News, len(keys))
-	for i, key := range keys {
-		page[i] = state.Unsettled{Key: key, Entry: entries[key].Value}
-		news[key] = &page[i].News
-	}
-	return page, readNews(ctx, tx, connector, collection, keys, news)
+	query := `
+		WITH page AS (` + keys + ` ORDER BY record_key LIMIT $4)
+		SELECT page.record_key, e.value, COALESCE(n.side, 0), COALESCE(n.seen, FALSE), n.body FROM page
+		LEFT JOIN entries AS e ON e.collection = ` + collectionID + ` AND e.record_key = page.record_key
+		LEFT JOIN news AS n ON n.collection = ` + collectionID + ` AND n.seen IN (FALSE, TRUE) AND n.record_key = page.record_key
+		ORDER BY page.record_key, n.batch`
+	var page []state.Unsettled
+	err := eachRow(ctx, s.read, func(row scan) error {
+		var key, entry, body sql.RawBytes
+		var side int64
+		var seen bool
+		if err := row(&key, &entry, &side, &seen, &body); err != nil {
+			return err
+		}
+		if last := len(page) - 1; last < 0 || page[last].Key != string(key) {
+			page = append(page, state.Unsettled{Key: string(key), Entry: bytes.Clone(entry)})
+		}
+		if body == nil {
+			return nil
+		}
+		return addNews(&page[len(page)-1], collection, side, seen, body)
+	}, query, connector, []byte(collection), []byte(after), limit)
+	return page, s.failed(ctx, "read what is unsettled of "+connector, err)
 }
 
 func scanKey(row scan) (string, error) {
@@ -175,7 +157,7 @@ func scanKey(row scan) (string, error) {
 func (s *Store) Unseen(
 	ctx context.Context, connector, collection string, side state.Side, prefix, after string, limit int,
 ) ([]string, error) {
-	query := `SELECT record_key FROM entries AS e` + liveEntries + ` AND record_key > $6 AND NOT EXISTS ` + newsOfEntry +
+	query := `SELECT record_key FROM entries AS e` + liveEntries + ` AND record_key > $6 AND NOT ` + hasNews +
 		` ORDER BY record_key LIMIT $7`
 	args := append(liveArguments(connector, collection, side, prefix), []byte(after), limit)
 	keys, err := list(ctx, s.read, scanKey, query, args...)
@@ -187,19 +169,20 @@ func (s *Store) CountUnseen(
 	ctx context.Context, connector, collection string, side state.Side, prefix string,
 ) (unseen, live uint64, err error) {
 	const query = `
-		SELECT COUNT(*), COALESCE(SUM(CASE WHEN EXISTS ` + newsOfEntry + ` THEN 0 ELSE 1 END), 0) FROM entries AS e` + liveEntries
+		SELECT COUNT(*), COALESCE(SUM(CASE WHEN ` + hasNews + ` THEN 0 ELSE 1 END), 0) FROM entries AS e` + liveEntries
 	err = s.read.QueryRowContext(ctx, query, liveArguments(connector, collection, side, prefix)...).Scan(&live, &unseen)
 	return unseen, live, s.failed(ctx, "count unseen keys of "+connector, err)
 }
 
-// Conditions of liveArguments.
+// Conditions of liveArguments. Two lookups are quicker than one of either kind
+// of news.
 const (
 	liveEntries = `
 		WHERE collection = ` + collectionID + ` AND record_key >= $3 AND record_key < $4
 		AND CASE $5 WHEN 0 THEN live_this WHEN 1 THEN live_other END`
-	newsOfEntry = `(
-		SELECT 1 FROM news AS n
-		WHERE n.collection = e.collection AND n.seen IN (FALSE, TRUE) AND n.record_key = e.record_key AND n.side = $5)`
+	hasNews = `(EXISTS (` + newsOfEntry + ` AND n.seen = TRUE) OR EXISTS (` + newsOfEntry + ` AND n.seen = FALSE))`
+
+	newsOfEntry = `SELECT 1 FROM news AS n WHERE n.collection = e.collection AND n.record_key = e.record_key AND n.side = $5`
 )
 
 func liveArguments(connector, collection string, side state.Side, prefix string) []any {

@@ -118,30 +118,19 @@ func (s *Store) Unstage(ctx context.Context, l state.Lease) error {
 	})
 }
 
-// readNews fills in the news of keys.
-func readNews(
-	ctx context.Context, db querier, connector, collection string, keys []string, news map[string]*[2]*state.News,
-) error {
-	const query = `SELECT record_key, side, seen, body FROM news WHERE collection = ` + collectionID +
-		` AND seen IN (FALSE, TRUE) AND record_key IN (%s) ORDER BY batch`
-	return byKeys(ctx, db, query, connector, collection, keys, func(row scan) error {
-		n := state.News{Collection: collection}
-		var side int64
-		var body sql.RawBytes
-		if err := row(&n.Key, &side, &n.Seen, &body); err != nil {
-			return err
-		}
-		if err := decodeBody(body, &n); err != nil || side < 0 || side > int64(state.Other) {
-			return fmt.Errorf("news of %s: %w", n.Key, errNews)
-		}
-		n.Side = state.Side(side)
-		if earlier := &news[n.Key][n.Side]; *earlier == nil {
-			*earlier = &n
-		} else {
-			follow(*earlier, n)
-		}
-		return nil
-	})
+// addNews adds stored news to those of its key that were stored before.
+func addNews(u *state.Unsettled, collection string, side int64, seen bool, body []byte) error {
+	n := state.News{Collection: collection, Key: u.Key, Seen: seen}
+	if err := decodeBody(body, &n); err != nil || side < 0 || side > int64(state.Other) {
+		return fmt.Errorf("news of %s in %s: %w", u.Key, collection, errNews)
+	}
+	n.Side = state.Side(side)
+	if earlier := u.News[side]; earlier != nil {
+		follow(earlier, n)
+	} else {
+		u.News[side] = &n
+	}
+	return nil
 }
 
 // Body of news: how many rows their digest stands for and its sum, 8 bytes each;

@@ -3,6 +3,8 @@ package transfer
 import (
 	"fmt"
 	"time"
+
+	"github.com/gapless-sync/gapless"
 )
 
 // finished is a file whose content is right.
@@ -97,7 +99,7 @@ func (c *committer) commit(batch []finished) error {
 		case err != nil && ofWhole(err):
 			return c.placer.folder.problem("move a file to its name", err)
 		case err != nil:
-			c.tally.verdict(EventFailed, f.File, fmt.Errorf("%q: give the file its name: %w", f.Path, err))
+			c.tally.verdict(EventFailed, f.File, gapless.Recoverable(fmt.Errorf("give the file its name: %w", err)))
 		default:
 			placed = append(placed, f)
 		}

@@ -16,7 +16,7 @@ const (
 	// pieceSize is how much of a content is in memory at most.
 	pieceSize = 256 << 10
 	// leastPiece is what has come before anything is written, except at the end.
-	leastPiece = 64 << 10
+	leastPiece = 32 << 10
 	// largeFile is the size from which a file is made durable by itself and its
 	// validator is kept on disk.
 	largeFile = 1 << 20
@@ -59,9 +59,9 @@ func stop(err error) error {
 func (s *stream) receive(ctx context.Context, p *pending, c Content) error {
 	switch {
 	case c.Offset != 0 && c.Offset != p.offset:
-		return unreadable("%q: delivered from byte %d, while %d were here", p.Path, c.Offset, p.offset)
+		return unreadable("delivered from byte %d, while %d were here", c.Offset, p.offset)
 	case p.Size >= 0 && c.Size >= 0 && c.Size != p.Size:
-		return unreadable("%q: there are %d bytes where %d were promised", p.Path, c.Size, p.Size)
+		return unreadable("there are %d bytes where %d were promised", c.Size, p.Size)
 	}
 	if p.Modified.IsZero() {
 		p.Modified = c.Modified
@@ -149,7 +149,7 @@ func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int6
 	for {
 		n, readErr := fill(body, s.buf)
 		if size >= 0 && p.offset+int64(n) > size {
-			return &wrongError{unreadable("%q: more than the %d bytes that were promised", p.Path, size)}
+			return &wrongError{unreadable("more than the %d bytes that were promised", size)}
 		}
 		if n > 0 {
 			if p.hash != nil {
@@ -171,7 +171,7 @@ func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int6
 			return stop(err)
 		}
 		if readErr != nil {
-			return gapless.Recoverable(fmt.Errorf("%q: cut after %d bytes: %w", p.Path, p.offset, readErr))
+			return gapless.Recoverable(fmt.Errorf("cut after %d bytes: %w", p.offset, readErr))
 		}
 	}
 }
@@ -194,13 +194,13 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 // check returns why what is here is not the file.
 func (p *pending) check(size int64) error {
 	if size >= 0 && p.offset < size {
-		return gapless.Recoverable(fmt.Errorf("%q: ended after %d of %d bytes", p.Path, p.offset, size))
+		return gapless.Recoverable(fmt.Errorf("ended after %d of %d bytes", p.offset, size))
 	}
 	if p.hash == nil {
 		return nil
 	}
 	if is := hex.EncodeToString(p.hash.Sum(nil)); is != p.Hash {
-		return &wrongError{unreadable("%q: its %s is %s where %s was promised", p.Path, p.Algorithm, is, p.Hash)}
+		return &wrongError{unreadable("its %s is %s where %s was promised", p.Algorithm, is, p.Hash)}
 	}
 	return nil
 }

@@ -202,7 +202,8 @@ func (r *run) stopped(err error) error {
 func (r *run) verdict() error {
 	report := r.tally.result(time.Time{})
 	if report.Failed > 0 {
-		return gapless.Errorf(gapless.CodeFiles, r.job.Dir, "%d of %d files are missing or wrong, the first: %w", report.Failed, report.Files, report.Failures[0].Err)
+		first := report.Failures[0]
+		return gapless.Errorf(gapless.CodeFiles, r.job.Dir, "%d of %d files are missing or wrong; %q: %w", report.Failed, report.Files, first.Path, first.Err)
 	}
 	if through := report.Present + report.Fetched + report.Missing; through != report.Files {
 		return gapless.Errorf(gapless.CodeFiles, r.job.Dir, "%d of %d files are not accounted for", report.Files-through, report.Files)

@@ -213,3 +213,5 @@ func TestRunBringsAndKeepsFiles(t *testing.T) {
 }
 
 var _ = io.EOF
+
+func randomFraction() float64 { return rand.Float64() }

@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/gapless-sync/gapless"
@@ -66,23 +65,23 @@ func (s *stream) lookInPlace(ctx context.Context, p *pending) error {
 	info, err := s.folder.looks(p.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return gapless.Recoverable(fmt.Errorf("%q is not there", p.Path))
+		return gapless.Recoverable(errors.New("it is not there"))
 	case err != nil:
-		return gapless.Recoverable(fmt.Errorf("%q: %w", p.Path, err))
+		return gapless.Recoverable(err)
 	case !info.Mode().IsRegular():
-		return unreadable("%q is not a file", p.Path)
+		return unreadable("it is not a file")
 	case p.Size >= 0 && info.Size() != p.Size:
-		return unreadable("%q has %d bytes where %d were promised", p.Path, info.Size(), p.Size)
+		return unreadable("it has %d bytes where %d were promised", info.Size(), p.Size)
 	case p.Hash == "" && !s.job.VerifyOnly:
 		return nil
 	}
 	if p.Hash != "" {
 		same, err := holds(ctx, s.folder.root, p.Path, p.File, s.buf)
 		if err != nil {
-			return gapless.Recoverable(fmt.Errorf("%q: %w", p.Path, err))
+			return gapless.Recoverable(err)
 		}
 		if !same {
-			return unreadable("%q does not have the %s that was promised", p.Path, p.Algorithm)
+			return unreadable("its %s is not the one that was promised", p.Algorithm)
 		}
 	}
 	if s.done == nil {
@@ -223,6 +222,7 @@ func (g *group) deliver(ctx context.Context, c Content) error {
 		p.best = max(p.best, p.offset)
 	}
 	if cause := context.Cause(ctx); cause != nil {
+		p.err = nil
 		return cause
 	}
 	if _, ok := errors.AsType[*stopError](p.err); ok {
@@ -262,9 +262,9 @@ func (g *group) giveUp(err error) {
 		case p.err != nil:
 			g.fail(p, p.err)
 		case err != nil:
-			g.fail(p, fmt.Errorf("%q: %w", p.Path, err))
+			g.fail(p, err)
 		default:
-			g.fail(p, gapless.Recoverable(fmt.Errorf("%q was not delivered", p.Path)))
+			g.fail(p, gapless.Recoverable(errors.New("it was not delivered")))
 		}
 	}
 }

@@ -163,7 +163,7 @@ func (w *Web) request(ctx context.Context, f Wanted) (*http.Request, error) {
 
 // reject gives a file up.
 func reject(f Wanted, cause gapless.Cause, err error) error {
-	return &gapless.Failure{Kind: gapless.KindRejected, Cause: cause, Key: f.Path, Err: fmt.Errorf("fetch %q: %w", f.Path, err)}
+	return &gapless.Failure{Kind: gapless.KindRejected, Cause: cause, Key: f.Path, Err: err}
 }
 
 // failure classifies what prevented an answer.
@@ -175,7 +175,7 @@ func (w *Web) failure(ctx context.Context, f Wanted, err error) error {
 	if errors.Is(err, errRedirects) {
 		return reject(f, gapless.CauseInvalidParameter, err)
 	}
-	return gapless.Because(gapless.CauseUnreachable, fmt.Errorf("fetch %q: %w", f.Path, err))
+	return gapless.Because(gapless.CauseUnreachable, err)
 }
 
 // refusal classifies an answer that is no content.
@@ -187,10 +187,9 @@ func refusal(f Wanted, response *http.Response) error {
 	case status == http.StatusForbidden:
 		return reject(f, gapless.CauseForbidden, err)
 	case httpx.Transient(status):
-		err = gapless.Recoverable(fmt.Errorf("fetch %q: %w", f.Path, err))
-		return Later(httpx.RetryAfter(response.Header, time.Now()), err)
+		return Later(httpx.RetryAfter(response.Header, time.Now()), gapless.Recoverable(err))
 	case status < http.StatusMultipleChoices:
-		return gapless.Because(gapless.CauseUnreadable, fmt.Errorf("fetch %q: %w", f.Path, err))
+		return gapless.Because(gapless.CauseUnreadable, err)
 	}
 	return reject(f, gapless.CauseInvalidParameter, err)
 }

@@ -1,0 +1,121 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// BenchmarkSmallFiles brings 10,000 files of 4 KiB as tar streams from a server,
+// 500 at a time.
+func BenchmarkSmallFiles(b *testing.B) {
+	s := set{}
+	for i := range 10_000 {
+		path := fmt.Sprintf("folder%02d/file%05d.dat", i%20, i)
+		s[path] = content(path, 4096)
+	}
+	files := s.files("")
+	archives := map[string][]byte{}
+	for at := 0; at < len(files); at += 500 {
+		archives["/"+files[at].Path] = archiveOf(b, s, files[at:at+500])
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data := archives[r.URL.Path]
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		_, _ = w.Write(data)
+	}))
+	defer server.Close()
+	supplier := supplierFunc(func(ctx context.Context, files []Wanted, deliver Deliver) error {
+		response, err := http.Get(server.URL + "/" + files[0].Path)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		return Untar(ctx, response.Body, withoutTop, deliver)
+	})
+	for b.Loop() {
+		dir := b.TempDir()
+		report, err := Run(b.Context(), Job{Dir: dir, Files: listOf(files...), Supplier: supplier, Group: 500})
+		if err != nil || report.Fetched != 10_000 {
+			b.Fatal(report, err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*10_000/b.Elapsed().Seconds(), "files/s")
+}
+
+// BenchmarkLargeFile brings 1 GiB from a server, and compares with a loop that
+// reads the same stream, hashes and writes it.
+func BenchmarkLargeFile(b *testing.B) {
+	const size = 1 << 30
+	piece := content("piece", 1<<20)
+	h := sha256.New()
+	for range size / len(piece) {
+		h.Write(piece)
+	}
+	file := File{Path: "large", Size: size, Algorithm: "sha256", Hash: fmt.Sprintf("%x", h.Sum(nil))}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", fmt.Sprint(size))
+		for range size / len(piece) {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	file.Origin = server.URL
+	var bare, ours time.Duration
+	for b.Loop() {
+		dir := b.TempDir()
+		begin := time.Now()
+		bareLoop(b, server.URL, filepath.Join(dir, "bare"))
+		bare += time.Since(begin)
+		if err := os.Remove(filepath.Join(dir, "bare")); err != nil {
+			b.Fatal(err)
+		}
+		web := NewWeb(WebOptions{})
+		begin = time.Now()
+		if _, err := Run(b.Context(), Job{Dir: dir, Files: listOf(file), Supplier: web}); err != nil {
+			b.Fatal(err)
+		}
+		ours += time.Since(begin)
+		_ = web.Close()
+	}
+	b.ReportMetric(float64(b.N)*size/1e6/ours.Seconds(), "MB/s")
+	b.ReportMetric(float64(b.N)*size/1e6/bare.Seconds(), "bare-MB/s")
+	b.ReportMetric(100*bare.Seconds()/ours.Seconds(), "%-of-bare")
+}
+
+// bareLoop makes what it wrote durable, as the transfer does.
+func bareLoop(b *testing.B, url, name string) {
+	response, err := http.Get(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer response.Body.Close()
+	f, err := os.Create(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := sha256.New()
+	if _, err := io.CopyBuffer(io.MultiWriter(h, f), struct{ io.Reader }{response.Body}, make([]byte, pieceSize)); err != nil {
+		b.Fatal(err)
+	}
+	if os.Getenv("NOSYNC") == "" {
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+var _ = bytes.NewReader

@@ -32,9 +32,10 @@ type held struct {
 	at resolve.Side
 	// version is the record's at the side.
 	version string
-	// unshown names fields of at that the side was given and has not shown: it
-	// may not keep them, so that their absence there is no removal.
-	unshown []string
+	// unshown names fields of at that the side was given and has not shown
+	// since, uncarried those that it has shown not to keep: their absence there
+	// is no removal.
+	unshown, uncarried []string
 }
 
 // exists reports whether anything is known of the record there.
@@ -112,9 +113,11 @@ func appendHeld(dst []byte, h *held) []byte {
 		dst = appendSized(dst, string(h.at.Data))
 	}
 	dst = appendSized(dst, h.version)
-	dst = binary.AppendUvarint(dst, uint64(len(h.unshown)))
-	for _, name := range h.unshown {
-		dst = appendSized(dst, name)
+	for _, names := range [...][]string{h.unshown, h.uncarried} {
+		dst = binary.AppendUvarint(dst, uint64(len(names)))
+		for _, name := range names {
+			dst = appendSized(dst, name)
+		}
 	}
 	return appendStamps(dst, &h.at)
 }
@@ -241,8 +244,10 @@ func (d *stampReader) held() held {
 	}
 	h.at.Deleted = flags&flagDeleted != 0
 	h.version = d.sized()
-	for n := d.uvarint(); n > 0 && !d.failed; n-- {
-		h.unshown = append(h.unshown, d.sized())
+	for _, names := range [...]*[]string{&h.unshown, &h.uncarried} {
+		for n := d.uvarint(); n > 0 && !d.failed; n-- {
+			*names = append(*names, d.sized())
+		}
 	}
 	d.stamps(&h.at, flags&flagTimes != 0, flags&flagSeen != 0)
 	return h
@@ -303,29 +308,40 @@ func dataHash(s *resolve.Side) uint64 {
 	return xxh3.Hash(s.Data)
 }
 
+// stampsOf returns the times that a version carries.
+func stampsOf(version string) (resolve.Side, bool) {
+	s, _, ok := decodeStamped(version)
+	return s, ok
+}
+
 // readStamps reads a version that carries times into s, whose data it has to
 // be of. It reports false if it is another kind of version, or of other data.
 func readStamps(version string, s *resolve.Side) bool {
-	text, ok := strings.CutPrefix(version, stampPrefix)
-	if !ok {
-		return false
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(raw) < 9 {
-		return false
-	}
-	if binary.BigEndian.Uint64(raw) != dataHash(s) {
-		return false
-	}
-	d := stampReader{rest: raw[9:]}
-	flags := raw[8]
-	var stamped resolve.Side
-	d.stamps(&stamped, flags&flagTimes != 0, flags&flagSeen != 0)
-	if d.failed || len(d.rest) > 0 || flags&^(flagTimes|flagSeen) != 0 {
+	stamped, hash, ok := decodeStamped(version)
+	if !ok || hash != dataHash(s) {
 		return false
 	}
 	s.Modified, s.Times, s.Seen = stamped.Modified, stamped.Times, stamped.Seen
 	return true
+}
+
+// decodeStamped reads what stampedVersion wrote.
+func decodeStamped(version string) (s resolve.Side, hash uint64, ok bool) {
+	text, ok := strings.CutPrefix(version, stampPrefix)
+	if !ok {
+		return s, 0, false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(raw) < 9 {
+		return s, 0, false
+	}
+	flags := raw[8]
+	d := stampReader{rest: raw[9:]}
+	d.stamps(&s, flags&flagTimes != 0, flags&flagSeen != 0)
+	if d.failed || len(d.rest) > 0 || flags&^(flagTimes|flagSeen) != 0 {
+		return resolve.Side{}, 0, false
+	}
+	return s, binary.BigEndian.Uint64(raw), true
 }
 
 // describe says in errors which key an entry is of.

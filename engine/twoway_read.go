@@ -351,15 +351,7 @@ func (e *end) observe(prev held, n *state.News, now time.Time) (held, error) {
 	}
 	next := held{at: prev.at, version: n.Version}
 	if n.Op == gapless.OpDelete {
-		if !prev.live() {
-			return prev, nil
-		}
-		tombstone := resolve.Side{Deleted: true, Data: prev.at.Data}
-		if e.pusher != nil && readStamps(n.Version, &tombstone) {
-			next.at = tombstone
-		} else {
-			next.at = resolve.Delete(prev.at, when, e.node)
-		}
+		next.at = e.tombstone(prev.at, n, when)
 		return next, nil
 	}
 	stamped := resolve.Side{Data: n.Data}
@@ -367,55 +359,84 @@ func (e *end) observe(prev held, n *state.News, now time.Time) (held, error) {
 		next.at = stamped
 		return next, nil
 	}
-	data, err := resolve.Fill(n.Data, prev.at.Data, prev.unshown)
+	missing, err := lacking(n.Data, slices.Concat(prev.unshown, prev.uncarried))
 	if err != nil {
 		return next, err
 	}
-	if next.unshown, err = stillUnshown(n.Data, prev.unshown); err != nil {
+	data, err := resolve.Fill(n.Data, prev.at.Data, missing)
+	if err != nil {
 		return next, err
 	}
+	same := false
 	if prev.live() {
-		same, err := resolve.Same(prev.at.Data, data)
-		if err != nil {
+		if same, err = resolve.Same(prev.at.Data, data); err != nil {
 			return next, err
 		}
-		if same {
-			next.at.Data = data
-			return next, nil
+	}
+	if same { // it is what the side was given, so that what is missing is not kept there
+		next.at.Data, next.uncarried = data, missing
+		return next, nil
+	}
+	for _, name := range missing {
+		if slices.Contains(prev.uncarried, name) {
+			next.uncarried = append(next.uncarried, name)
+		} else {
+			next.unshown = append(next.unshown, name)
 		}
 	}
 	next.at, err = resolve.Edit(prev.at, data, when, e.node)
 	return next, err
 }
 
-// stillUnshown returns those of the fields that data does not have.
-func stillUnshown(data []byte, unshown []string) ([]string, error) {
-	if len(unshown) == 0 {
+// tombstone returns what a deletion leaves of a record. A side that keeps
+// versions tells the times of whoever deleted it or, if that was somebody who
+// knows nothing of them, of what was deleted.
+func (e *end) tombstone(prev resolve.Side, n *state.News, when time.Time) resolve.Side {
+	if e.pusher != nil {
+		deleted := resolve.Side{Deleted: true, Data: prev.Data}
+		if readStamps(n.Version, &deleted) {
+			return deleted
+		}
+		if seen, ok := stampsOf(n.Version); ok {
+			prev.Times, prev.Seen = resolve.Join(prev.Times, seen.Times), resolve.Join(prev.Seen, seen.Seen)
+		}
+	}
+	return resolve.Delete(prev, when, e.node)
+}
+
+// lacking returns those of the fields named that data does not have.
+func lacking(data []byte, names []string) ([]string, error) {
+	if len(names) == 0 {
 		return nil, nil
 	}
-	names, err := resolve.Fields(data)
+	there, err := resolve.Fields(data)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(slices.Clone(unshown), func(name string) bool { return slices.Contains(names, name) }), nil
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(there, name) }), nil
 }
 
 // knows reports whether the ledger has a row as it was read.
 func (h *held) knows(n *state.News) (bool, error) {
 	switch {
+	case n.Op == gapless.OpDelete && !h.exists():
+		// Without a time it may have been deleted before anybody else had it.
+		_, stamped := stampsOf(n.Version)
+		return n.Modified.IsZero() && !stamped, nil
 	case n.Op == gapless.OpDelete:
-		return !h.live(), nil
+		return h.at.Deleted, nil
 	case !h.live():
 		return false, nil
 	case n.Version != h.version && readStamps(n.Version, &resolve.Side{Data: n.Data}):
 		return false, nil
 	case len(h.unshown) > 0:
-		// What it shows for the first time is worth an entry.
-		left, err := stillUnshown(n.Data, h.unshown)
-		if err != nil || len(left) < len(h.unshown) {
+		return false, nil // what it shows for the first time is worth an entry
+	case len(h.uncarried) > 0:
+		missing, err := lacking(n.Data, slices.Clone(h.uncarried))
+		if err != nil || len(missing) < len(h.uncarried) {
 			return false, err
 		}
-		data, err := resolve.Fill(n.Data, h.at.Data, h.unshown)
+		data, err := resolve.Fill(n.Data, h.at.Data, missing)
 		if err != nil {
 			return false, err
 		}

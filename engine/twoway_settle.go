@@ -314,6 +314,9 @@ func (m *matter) giveTo(c *collection, i int, agreed resolve.Side) error {
 	if err != nil {
 		return err
 	}
+	if method == "" && now.live() && len(now.unshown) > 0 {
+		method = resolve.Update // it was edited before it showed what it was given
+	}
 	if method != "" && !c.allows(method) {
 		return nil
 	}
@@ -324,12 +327,10 @@ func (m *matter) giveTo(c *collection, i int, agreed resolve.Side) error {
 		after.at.Data = now.at.Data // as it is written there
 	case method == "":
 	case c.ends[i].pusher != nil:
-		after.version, after.unshown = stampedVersion(&after.at), nil
+		after.version, after.unshown, after.uncarried = stampedVersion(&after.at), nil, nil
 	default:
 		after.version = m.now.sides[1-i].version
-		if after.unshown, err = unshownAfter(now, &agreed); err != nil {
-			return err
-		}
+		return after.expectToShow(now)
 	}
 	return nil
 }
@@ -357,24 +358,31 @@ func (c *collection) allows(method resolve.Method) bool {
 	return c.Policy.Strategy == nil || slices.Contains(c.Policy.Strategy, method)
 }
 
-// unshownAfter names the fields that a side is given and has never shown.
-func unshownAfter(now *held, agreed *resolve.Side) ([]string, error) {
-	if agreed.Deleted {
-		return nil, nil
+// expectToShow names the fields that a side is given and did not show before.
+func (h *held) expectToShow(now *held) error {
+	h.unshown = nil
+	if h.at.Deleted {
+		h.uncarried = nil
+		return nil
 	}
-	given, err := resolve.Fields(agreed.Data)
+	given, err := resolve.Fields(h.at.Data)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	h.uncarried = slices.DeleteFunc(slices.Clone(now.uncarried), func(name string) bool { return !slices.Contains(given, name) })
 	var shown []string
 	if now.live() {
 		if shown, err = resolve.Fields(now.at.Data); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return slices.DeleteFunc(given, func(name string) bool {
-		return slices.Contains(shown, name) && !slices.Contains(now.unshown, name)
-	}), nil
+	for _, name := range given {
+		known := slices.Contains(shown, name) && !slices.Contains(now.unshown, name)
+		if !known && !slices.Contains(h.uncarried, name) {
+			h.unshown = append(h.unshown, name)
+		}
+	}
+	return nil
 }
 
 // push gives a side what it lacks.
@@ -447,7 +455,11 @@ func (m *matter) change(e *end) (gapless.Change, error) {
 	case after.at.Deleted:
 		c.Op, c.Data = gapless.OpDelete, nil
 	case e.pusher == nil && now.live():
-		patch, ok, err := resolve.Patch(now.at.Data, after.at.Data)
+		shown, err := now.shown()
+		if err != nil {
+			return c, err
+		}
+		patch, ok, err := resolve.Patch(shown, after.at.Data)
 		if err != nil {
 			return c, err
 		}
@@ -456,6 +468,18 @@ func (m *matter) change(e *end) (gapless.Change, error) {
 		}
 	}
 	return c, nil
+}
+
+// shown returns the data of a side without what it was given and has not shown.
+func (h *held) shown() ([]byte, error) {
+	data := h.at.Data
+	for _, name := range h.unshown {
+		var err error
+		if data, err = resolve.With(data, name, nil); err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
 }
 
 // pushTo pushes a batch, again if it failed in a way that allows it.

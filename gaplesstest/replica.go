@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -150,12 +151,12 @@ func (r *Replica) Writes() int {
 func (r *Replica) apply(w *world, collection string, c gapless.Change) error {
 	name := collection + "/" + c.Key
 	had, exists := w.records[name]
-	if strings.Contains(string(c.Data), `"refuse"`) {
-		return fmt.Errorf("refused on request")
-	}
 	if c.Op == gapless.OpDelete {
 		if exists {
 			delete(w.records, name)
+			if c.Version == "" && !r.plain {
+				c.Version = had.Version
+			}
 			w.log = append(w.log, touched{name, true, c.Version, c.Modified})
 		}
 		return nil
@@ -294,6 +295,9 @@ func (s *plainSession) pushRow(collection string, c gapless.Change, expect []gap
 		if e.Exists != exists || exists && (string(e.Version) != had.Version || !bytes.Equal(e.Data, had.Data)) {
 			return gapless.ErrChanged
 		}
+	}
+	if strings.Contains(string(c.Data), `"refuse"`) {
+		return errors.New("refused on request")
 	}
 	return s.r.apply(&s.r.pushed, collection, c)
 }

@@ -137,7 +137,7 @@ func (w *work) timed() bool {
 // covered reports whether every edit of either side was known to somebody who
 // deleted the record.
 func (w *work) covered() bool {
-	seen := joinTimes(w.local.seen, w.remote.seen)
+	seen := Join(w.local.seen, w.remote.seen)
 	deleted := len(seen) > 0 || w.in.Local.Deleted || w.in.Remote.Deleted
 	return deleted && knows(seen, w.local.times) && knows(seen, w.remote.times)
 }

@@ -97,8 +97,8 @@ func (t Times) same(u Times) bool {
 	return maps.EqualFunc(t, u, func(a, b Stamp) bool { return a.Compare(b) == 0 })
 }
 
-// joinTimes returns the later time of every name.
-func joinTimes(t, u Times) Times {
+// Join returns the later time of every name.
+func Join(t, u Times) Times {
 	switch {
 	case t == nil:
 		return u
@@ -159,7 +159,7 @@ func Delete(prev Side, now time.Time, node string) Side {
 	next := prev
 	next.Deleted, next.ReplacedBy = true, ""
 	next.Modified = prev.latest().Next(now, node)
-	next.Seen = joinTimes(prev.Seen, prev.Times)
+	next.Seen = Join(prev.Seen, prev.Times)
 	return next
 }
 

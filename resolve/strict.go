@@ -297,7 +297,7 @@ func (w *work) refuse() {
 func (w *work) stamp(f fate) {
 	l, r, out := &w.in.Local, &w.in.Remote, &w.out
 	out.Data, out.Modified, out.Times, out.MCI = l.Data, w.local.at, w.local.times, l.MCI
-	out.Seen = joinTimes(w.local.seen, w.remote.seen)
+	out.Seen = Join(w.local.seen, w.remote.seen)
 	kept, taken, byRight := 0, 0, false
 	for i := range w.outcomes {
 		if o := &w.outcomes[i]; o.differs {

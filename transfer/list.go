@@ -141,7 +141,12 @@ func locate(f File, base *url.URL) (string, error) {
 		if base == nil {
 			return "", fmt.Errorf("%q has no URL, and there is none to add the path to", f.Path)
 		}
-		return base.JoinPath(strings.Split(f.Path, "/")...).String(), nil
+		var elements []string
+		for element := range strings.SplitSeq(f.Path, "/") {
+			elements = append(elements, url.PathEscape(element))
+		}
+		u := base.JoinPath(elements...)
+		return u.String(), checkURL(u)
 	}
 	u, err := url.Parse(f.Origin)
 	if err != nil {

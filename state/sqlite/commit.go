@@ -97,7 +97,11 @@ func consistent(l state.Lease, c state.Commit) error {
 		}
 	}
 	for i := range c.Conflicts {
-		err = errors.Join(err, belongs(c.Conflicts[i].Connector, "conflict", c.Conflicts[i].ID))
+		x := &c.Conflicts[i]
+		err = errors.Join(err, belongs(x.Connector, "conflict", x.ID))
+		if x.Loser > state.Other {
+			err = errors.Join(err, fmt.Errorf("conflict %q was lost by %s", x.ID, x.Loser))
+		}
 	}
 	return err
 }

@@ -19,7 +19,7 @@ import (
 // The test binary runs itself as a child: GAPLESS_STATE_CHILD names what the
 // child does in folder GAPLESS_STATE_DIR.
 func TestMain(m *testing.M) {
-	children := map[string]func(context.Context, string) error{"open": childOpens, "commit": childCommits}
+	children := map[string]func(context.Context, string) error{"open": childOpens, "commit": childCommits, "settle": childSettles}
 	child, ok := children[os.Getenv("GAPLESS_STATE_CHILD")]
 	if !ok {
 		os.Exit(m.Run())
@@ -84,18 +84,7 @@ func TestProcessesMigrateTheStoreTogether(t *testing.T) {
 // childCommits continues where its predecessor was killed, and prints the
 // number of each commit once it has been acknowledged.
 func childCommits(ctx context.Context, dir string) error {
-	s, err := Open(ctx, dir)
-	if err != nil {
-		return err
-	}
-	held, err := s.Connector(ctx, "c")
-	if err == nil && held.Lease.Holder != "" {
-		err = s.Release(ctx, held.Lease) // its holder is known to be dead
-	}
-	if err != nil && held.Name != "" {
-		return err
-	}
-	l, err := s.Acquire(ctx, "c", "child", time.Hour, time.Now())
+	s, l, err := childLease(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -121,11 +110,29 @@ func childCommits(ctx context.Context, dir string) error {
 	}
 }
 
+// childLease opens the store and takes the lease from a predecessor that was
+// killed.
+func childLease(ctx context.Context, dir string) (*Store, state.Lease, error) {
+	s, err := Open(ctx, dir)
+	if err != nil {
+		return nil, state.Lease{}, err
+	}
+	held, err := s.Connector(ctx, "c")
+	if err == nil && held.Lease.Holder != "" {
+		err = s.Release(ctx, held.Lease) // its holder is known to be dead
+	}
+	if err != nil && held.Name != "" {
+		return nil, state.Lease{}, err
+	}
+	l, err := s.Acquire(ctx, "c", "child", time.Hour, time.Now())
+	return s, l, err
+}
+
 func TestKilledAtAnyPointNothingAcknowledgedIsMissing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for round := range 20 {
-		acknowledged := killAfter(t, dir, 1+3*(round%5), time.Duration(round)*300*time.Microsecond)
+		acknowledged := killAfter(t, "commit", dir, 1+3*(round%5), time.Duration(round)*300*time.Microsecond)
 		s := mustOpen(t, dir)
 		partitions, err := s.Partitions(t.Context(), "c")
 		if err != nil || len(partitions) != 1 {
@@ -162,11 +169,83 @@ func TestKilledAtAnyPointNothingAcknowledgedIsMissing(t *testing.T) {
 	}
 }
 
+// stagedAtOnce is how many keys childSettles stages and settles at once.
+const stagedAtOnce = 50
+
+func childSettles(ctx context.Context, dir string) error {
+	s, l, err := childLease(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if err := s.Unstage(ctx, l); err != nil {
+		return err
+	}
+	for {
+		fmt.Println(l.Epoch) // the calls before are acknowledged
+		collection := fmt.Sprintf("%d", time.Now().UnixNano())
+		var news []state.News
+		c := state.Commit{Conflicts: []state.Conflict{{ID: "x-" + collection, Connector: "c", Collection: collection, At: time.Now()}}}
+		for i := range stagedAtOnce {
+			key := fmt.Sprint(i)
+			news = append(news, state.News{Collection: collection, Key: key, Data: make([]byte, 300)})
+			c.Entries = append(c.Entries, state.Entry{Collection: collection, Key: key, Value: make([]byte, 100)})
+		}
+		if err := s.Stage(ctx, l, news); err != nil {
+			return err
+		}
+		if err := s.Commit(ctx, l, c); err != nil {
+			return err
+		}
+	}
+}
+
+func TestKilledAtAnyPointNewsAreSettledAsOne(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for round := range 15 {
+		killAfter(t, "settle", dir, 1+round%4, time.Duration(round)*400*time.Microsecond)
+		s := mustOpen(t, dir)
+		count := func(query string) map[string]int {
+			counts := map[string]int{}
+			err := eachRow(t.Context(), s.read, func(row scan) error {
+				var name string
+				var n int
+				err := row(&name, &n)
+				counts[name] = n
+				return err
+			}, query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return counts
+		}
+		news := count(`SELECT name, COUNT(*) FROM news JOIN collections ON id = collection GROUP BY name`)
+		entries := count(`SELECT name, COUNT(*) FROM entries JOIN collections ON id = collection GROUP BY name`)
+		conflicts := count(`SELECT collection, COUNT(*) FROM conflicts GROUP BY collection`)
+		for name, n := range news {
+			if n != stagedAtOnce || entries[name] != 0 {
+				t.Errorf("round %d: %d news and %d entries of one call", round, n, entries[name])
+			}
+		}
+		for name, n := range entries {
+			if n != stagedAtOnce || conflicts[name] != 1 {
+				t.Errorf("round %d: %d entries and %d conflicts of one commit", round, n, conflicts[name])
+			}
+		}
+		if len(news) > 1 || len(entries) != len(conflicts) {
+			t.Errorf("round %d: %d calls staged, %d with entries, %d with conflicts", round, len(news), len(entries), len(conflicts))
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // killAfter starts a child and kills it a moment after it has acknowledged so
 // many commits. It returns the number of the last one acknowledged.
-func killAfter(t *testing.T, dir string, commits int, moment time.Duration) uint64 {
+func killAfter(t *testing.T, child, dir string, commits int, moment time.Duration) uint64 {
 	t.Helper()
-	cmd := childCommand(t, "commit", dir)
+	cmd := childCommand(t, child, dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -43,41 +44,49 @@ func (c *collections) number(ctx context.Context, name string) (int64, error) {
 
 // saveEntries stores entries and forgets the news of their keys.
 func saveEntries(ctx context.Context, tx *sql.Tx, connector string, entries []state.Entry) error {
-	numbers := collections{tx, connector, map[string]int64{}}
-	for i := range entries {
-		if _, err := numbers.number(ctx, entries[i].Collection); err != nil {
+	if len(entries) == 0 {
+		return nil
+	}
+	const columns = "live_this, live_other, open, value"
+	var statements [3]*sql.Stmt
+	for i, statement := range []string{
+		upsert("entries", "collection, record_key, "+columns, "(collection, record_key)", columns),
+		`DELETE FROM entries WHERE collection = $1 AND record_key = $2`,
+		`DELETE FROM news WHERE collection = $1 AND seen IN (FALSE, TRUE) AND record_key = $2`,
+	} {
+		var err error
+		if statements[i], err = tx.PrepareContext(ctx, statement); err != nil {
 			return err
 		}
+		defer statements[i].Close()
 	}
-	// A statement that can be cancelled costs a goroutine each; the
-	// transaction ends with ctx anyway.
+	save, remove, forget := statements[0], statements[1], statements[2]
+	// A statement that can be cancelled costs a goroutine; the transaction
+	// ends with ctx anyway.
 	ctx = context.WithoutCancel(ctx)
-	execute := func(statement string, only func(*state.Entry) bool, more func(*state.Entry) []any) error {
-		return each(ctx, tx, statement, entries, func(stmt *sql.Stmt, e *state.Entry) error {
-			if !only(e) {
-				return nil
-			}
-			if _, err := stmt.ExecContext(ctx, append([]any{numbers.known[e.Collection], []byte(e.Key)}, more(e)...)...); err != nil {
-				return fmt.Errorf("entry %s of %s: %w", e.Key, e.Collection, err)
-			}
-			return nil
-		})
+	numbers := collections{tx, connector, map[string]int64{}}
+	for _, e := range inOrder(entries) {
+		id, err := numbers.number(ctx, e.Collection)
+		if err == nil && len(e.Value) > 0 {
+			_, err = save.ExecContext(ctx, id, []byte(e.Key), e.Live[state.This], e.Live[state.Other], e.Open, e.Value)
+		} else if err == nil {
+			_, err = remove.ExecContext(ctx, id, []byte(e.Key))
+		}
+		if err == nil {
+			_, err = forget.ExecContext(ctx, id, []byte(e.Key))
+		}
+		if err != nil {
+			return fmt.Errorf("entry of %s in %s: %w", e.Key, e.Collection, err)
+		}
 	}
-	kept := func(e *state.Entry) bool { return len(e.Value) > 0 }
-	deleted := func(e *state.Entry) bool { return len(e.Value) == 0 }
-	every := func(*state.Entry) bool { return true }
-	none := func(*state.Entry) []any { return nil }
-	const columns = "live_this, live_other, open, value"
-	err := execute(upsert("entries", "collection, record_key, "+columns, "(collection, record_key)", columns), kept, func(e *state.Entry) []any {
-		return []any{e.Live[state.This], e.Live[state.Other], e.Open, e.Value}
+	return nil
+}
+
+// inOrder sorts entries by key, because neighbours share pages.
+func inOrder(entries []state.Entry) []state.Entry {
+	return slices.SortedStableFunc(slices.Values(entries), func(a, b state.Entry) int {
+		return cmp.Or(cmp.Compare(a.Collection, b.Collection), cmp.Compare(a.Key, b.Key))
 	})
-	if err == nil {
-		err = execute(`DELETE FROM entries WHERE collection = $1 AND record_key = $2`, deleted, none)
-	}
-	if err == nil {
-		err = execute(`DELETE FROM news WHERE collection = $1 AND seen IN (FALSE, TRUE) AND record_key = $2`, every, none)
-	}
-	return err
 }
 
 // keysAtOnce is how many keys one statement asks for.

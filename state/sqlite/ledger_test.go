@@ -1,11 +1,17 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
 )
@@ -43,6 +49,47 @@ func stageAll(b *testing.B, s *Store, l state.Lease, news []state.News) {
 	}
 }
 
+func TestDamagedNewsAreNamed(t *testing.T) {
+	t.Parallel()
+	s := mustOpen(t, t.TempDir())
+	l := mustAcquire(t, s)
+	for _, set := range []string{"body = x'00'", "side = 2", "side = -1", "seen = TRUE", "body = substr(body, 1, 30)"} {
+		if err := s.Stage(t.Context(), l, []state.News{{Collection: "a", Key: "k", Data: []byte("{}")}}); err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, s, `UPDATE news SET `+set)
+		if got, err := s.Unsettled(t.Context(), "c", "a", "", true, 10); !errors.Is(err, errNews) {
+			t.Errorf("%s: %+v, %v", set, got, err)
+		}
+		if err := s.Unstage(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func FuzzDecodeBody(f *testing.F) {
+	for _, n := range []state.News{
+		{}, {Seen: true, Digest: proof.Digest{Count: 1, Hi: 2, Lo: 3}}, {Op: gapless.OpDelete, Version: "v", Modified: time.Unix(-5, 1).UTC()},
+		{Version: strings.Repeat("v", 200), Data: []byte("{}")},
+	} {
+		f.Add(appendBody(nil, &n), n.Seen)
+	}
+	f.Add([]byte(nil), true)
+	f.Add(slices.Repeat([]byte{0xff}, 50), false)
+	f.Fuzz(func(t *testing.T, body []byte, seen bool) {
+		n, again := state.News{Seen: seen}, state.News{Seen: seen}
+		if decodeBody(body, &n) != nil {
+			return
+		}
+		if err := decodeBody(appendBody(nil, &n), &again); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(n, again); diff != "" {
+			t.Errorf("%x (-once +again):\n%s", body, diff)
+		}
+	})
+}
+
 func BenchmarkStage(b *testing.B) {
 	for _, bench := range []struct {
 		name  string
@@ -73,6 +120,7 @@ func BenchmarkStage(b *testing.B) {
 
 func sampleEntries(news []state.News) []state.Entry {
 	entries := make([]state.Entry, len(news))
+	slices.SortFunc(news, func(a, b state.News) int { return strings.Compare(a.Key, b.Key) }) // as they are settled
 	for i, n := range news {
 		entries[i] = state.Entry{Collection: n.Collection, Key: n.Key, Live: [2]bool{true, true}, Value: make([]byte, 100)}
 	}
@@ -94,7 +142,7 @@ func BenchmarkSettle(b *testing.B) {
 	s := mustOpen(b, b.TempDir())
 	l := mustAcquire(b, s)
 	news := sampleNews(benchmarkRows, state.This, false)
-	entries := sampleEntries(news)
+	entries := sampleEntries(slices.Clone(news))
 	for b.Loop() {
 		b.StopTimer()
 		stageAll(b, s, l, news)
@@ -108,7 +156,7 @@ func BenchmarkLedger(b *testing.B) {
 	s := mustOpen(b, b.TempDir())
 	l := mustAcquire(b, s)
 	news := sampleNews(benchmarkRows, state.This, false)
-	entries := sampleEntries(news)
+	entries := sampleEntries(slices.Clone(news))
 	commitAll(b, s, l, entries)
 	stageAll(b, s, l, news)
 	stageAll(b, s, l, sampleNews(benchmarkRows, state.Other, true))

@@ -141,6 +141,32 @@ func TestOpenMigratesAnOlderStore(t *testing.T) {
 	mustAcquire(t, mustOpen(t, dir))
 }
 
+func TestMigrationKeepsWhatWasThere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	l := mustAcquire(t, s)
+	want := state.Partition{Connector: "c", ID: "p", Seq: 7}
+	if err := s.Commit(t.Context(), l, state.Commit{Partitions: []state.Partition{want}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"conflicts", "news", "entries", "collections"} { // of the second migration
+		mustExec(t, s, "DROP TABLE "+table)
+	}
+	mustExec(t, s, `DELETE FROM goose_db_version WHERE version_id > 1`)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	got, err := s.Partitions(t.Context(), "c")
+	if err != nil || len(got) != 1 || got[0].Seq != want.Seq {
+		t.Errorf("after the migration: %+v, %v", got, err)
+	}
+	if err := s.Stage(t.Context(), l, []state.News{{Collection: "a", Key: "k"}}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

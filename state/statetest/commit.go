@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,8 @@ func full(l state.Lease) state.Commit {
 		Partitions:   []state.Partition{samplePartition(l, "p"), samplePartition(l, odd)},
 		Certificates: []proof.Certificate{first, sampleCertificate(l, "p", &first)},
 		DeadLetters:  []state.DeadLetter{sampleLetter(l, odd), sampleLetter(l, "")},
+		Entries:      []state.Entry{sampleEntry("k"), sampleEntry(odd)},
+		Conflicts:    []state.Conflict{sampleConflict(l, "x-1"), sampleConflict(l, "x-2")},
 		At:           at(4),
 	}
 }
@@ -39,6 +42,8 @@ func commitRoundTrip(t *testing.T, s state.Store) {
 		Runs:         []state.Run{*c.Run},
 		Certificates: c.Certificates,
 		Letters:      got.Letters,
+		Ledger:       []state.Unsettled{{Key: odd, Entry: c.Entries[1].Value}, {Key: "k", Entry: c.Entries[0].Value}},
+		Conflicts:    []state.Conflict{c.Conflicts[1], c.Conflicts[0]},
 	}
 	equal(t, "commit", want, got)
 	letters := map[string]state.DeadLetter{}
@@ -92,6 +97,8 @@ func commitReplaces(t *testing.T, s state.Store) {
 func commitAtomic(t *testing.T, s state.Store) {
 	l := acquire(t, s, "c", at(0))
 	commit(t, s, l, state.Commit{Certificates: []proof.Certificate{sampleCertificate(l, "p0", nil)}})
+	other := acquire(t, s, "other", at(0))
+	commit(t, s, other, state.Commit{Conflicts: []state.Conflict{sampleConflict(other, "x-other")}})
 	before := remember(t, s)
 	rewritten := sampleCertificate(l, "p0", nil)
 	rewritten.Run = "r-2"
@@ -107,6 +114,12 @@ func commitAtomic(t *testing.T, s state.Store) {
 		{"certificate", func(c *state.Commit) { c.Certificates[1].Seq = tooLarge }},
 		{"certificate rewritten", func(c *state.Commit) { c.Certificates = append(c.Certificates, rewritten) }},
 		{"dead letter", func(c *state.Commit) { c.DeadLetters[1].Connector = "d" }},
+		{"entry without a key", func(c *state.Commit) { c.Entries[1].Key = "" }},
+		{"entry with a key too long", func(c *state.Commit) { c.Entries[1].Key = strings.Repeat("k", gapless.MaxKeyBytes+1) }},
+		{"entry without a collection", func(c *state.Commit) { c.Entries[1].Collection = "" }},
+		{"conflict without an id", func(c *state.Commit) { c.Conflicts[1].ID = "" }},
+		{"conflict of a side that is none", func(c *state.Commit) { c.Conflicts[1].Loser = 2 }},
+		{"conflict with the id of another connector's", func(c *state.Commit) { c.Conflicts[1].ID = "x-other" }},
 		{"partition without id", func(c *state.Commit) { c.Partitions[1].ID = "" }},
 		{"checkpoint of another partition", func(c *state.Commit) { c.Partitions[1].Checkpoint.Partition = "x" }},
 	} {
@@ -125,7 +138,10 @@ func commitAtomic(t *testing.T, s state.Store) {
 func commitFenced(t *testing.T, s state.Store) {
 	old := acquire(t, s, "c", at(0))
 	run := sampleRun(old, "r-0", at(0))
-	commit(t, s, old, state.Commit{Run: &run, DeadLetters: []state.DeadLetter{sampleLetter(old, "k")}})
+	commit(t, s, old, state.Commit{
+		Run: &run, DeadLetters: []state.DeadLetter{sampleLetter(old, "k")}, Conflicts: []state.Conflict{sampleConflict(old, "x-0")},
+	})
+	decide(t, s, "x-0", state.TakeThis)
 	next, err := s.Acquire(t.Context(), "c", "b", ttl, at(61))
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +162,9 @@ func commitFenced(t *testing.T, s state.Store) {
 		{"certificates", state.Commit{Certificates: all.Certificates}},
 		{"resolved", state.Commit{Resolved: []string{before.Letters[0].ID}}},
 		{"dead letters", state.Commit{DeadLetters: all.DeadLetters}},
+		{"entries", state.Commit{Entries: all.Entries}},
+		{"conflicts", state.Commit{Conflicts: all.Conflicts}},
+		{"carried", state.Commit{Carried: []string{"x-0"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wantFenced(t, "old epoch", s.Commit(t.Context(), old, test.commit))
@@ -158,8 +177,10 @@ func commitFenced(t *testing.T, s state.Store) {
 func commitRepeated(t *testing.T, s state.Store) {
 	l := acquire(t, s, "c", at(0))
 	commit(t, s, l, state.Commit{DeadLetters: []state.DeadLetter{sampleLetter(l, "solved")}})
+	commit(t, s, l, state.Commit{Conflicts: []state.Conflict{sampleConflict(l, "x-0")}})
+	decide(t, s, "x-0", state.TakeThis)
 	c := full(l)
-	c.Resolved = []string{remember(t, s).Letters[0].ID}
+	c.Resolved, c.Carried = []string{remember(t, s).Letters[0].ID}, []string{"x-0"}
 	commit(t, s, l, c)
 	want := remember(t, s)
 	commit(t, s, l, c)
@@ -168,7 +189,10 @@ func commitRepeated(t *testing.T, s state.Store) {
 
 func commitForeign(t *testing.T, s state.Store) {
 	l, other := acquire(t, s, "c", at(0)), acquire(t, s, "other", at(0))
-	commit(t, s, other, state.Commit{DeadLetters: []state.DeadLetter{sampleLetter(other, "k")}})
+	commit(t, s, other, state.Commit{
+		DeadLetters: []state.DeadLetter{sampleLetter(other, "k")}, Conflicts: []state.Conflict{sampleConflict(other, "x-0")},
+	})
+	decide(t, s, "x-0", state.TakeThis)
 	before := remember(t, s)
 	foreign := full(other)
 	for _, test := range []struct {
@@ -179,12 +203,13 @@ func commitForeign(t *testing.T, s state.Store) {
 		{"partitions", state.Commit{Partitions: foreign.Partitions}},
 		{"certificates", state.Commit{Certificates: foreign.Certificates}},
 		{"dead letters", state.Commit{DeadLetters: foreign.DeadLetters}},
+		{"conflicts", state.Commit{Conflicts: foreign.Conflicts}},
 	} {
 		if err := s.Commit(t.Context(), l, test.commit); err == nil {
 			t.Errorf("%s of another connector were committed", test.name)
 		}
 	}
-	commit(t, s, l, state.Commit{Resolved: []string{before.Letters[0].ID, "d-unknown"}}) // passed over
+	commit(t, s, l, state.Commit{Resolved: []string{before.Letters[0].ID, "d-unknown"}, Carried: []string{"x-0", "x-unknown"}}) // passed over
 	equal(t, "after foreign commits", before, remember(t, s))
 }
 

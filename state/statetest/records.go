@@ -323,9 +323,11 @@ func missing(t *testing.T, s state.Store) {
 	_, run := s.Run(t.Context(), "x")
 	_, savedPlan := s.Plan(t.Context(), "x")
 	_, letter := s.DeadLetter(t.Context(), "x")
+	_, conflict := s.Conflict(t.Context(), "x")
 	_, certificate := s.LastCertificate(t.Context(), "c", "x")
 	for name, err := range map[string]error{
 		"connector": connector, "run": run, "plan": savedPlan, "dead letter": letter, "certificate": certificate,
+		"conflict": conflict, "decision": s.Decide(t.Context(), "x", state.Decision{Take: state.TakeThis, By: "me", At: at(1)}),
 	} {
 		if !errors.Is(err, gapless.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)

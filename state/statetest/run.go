@@ -50,6 +50,18 @@ func Run(t *testing.T, open func(t *testing.T) state.Store) {
 		{"dead letters are resolved", lettersResolved},
 		{"dead letters are filtered", lettersFiltered},
 		{"dead letters keep bodies within bounds", lettersBounded},
+		{"ledger gives back what was staged", stageRoundTrip},
+		{"ledger merges news of one key", stageMerges},
+		{"ledger refuses news without sense", stageNonsense},
+		{"ledger is fenced", stageFenced},
+		{"ledger settles what is committed", entriesSettle},
+		{"ledger finds the unseen", unseenKeys},
+		{"ledger agrees with a model", ledgerModel},
+		{"ledger of 100,000 keys is paged", ledgerLarge},
+		{"conflicts are stored once", conflictsKept},
+		{"conflicts are decided and carried out", conflictsDecided},
+		{"conflicts without sense are refused", conflictsNonsense},
+		{"conflicts are filtered", conflictsFiltered},
 		{"what is missing is not found", missing},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -147,6 +159,18 @@ func sampleLetter(l state.Lease, key string) state.DeadLetter {
 	}
 }
 
+// sampleEntry is of collection "assets" with odd.
+func sampleEntry(key string) state.Entry {
+	return state.Entry{Collection: "assets" + odd, Key: key, Live: [2]bool{false, true}, Open: true, Value: []byte(odd)}
+}
+
+func sampleConflict(l state.Lease, id string) state.Conflict {
+	return state.Conflict{
+		ID: id, Connector: l.Connector, Run: "r-1", Collection: "assets" + odd, Key: odd, Field: "f" + odd, Loser: state.Other, Held: true,
+		Rule: "newer", Reason: "ключ was edited by both", This: []byte(`"a"`), Other: []byte(`null`), Edited: at(1), At: at(2),
+	}
+}
+
 // remembered is everything a store shows of its connectors.
 type remembered struct {
 	Connectors   []state.Connector
@@ -154,6 +178,8 @@ type remembered struct {
 	Runs         []state.Run
 	Certificates []proof.Certificate
 	Letters      []state.DeadLetter
+	Ledger       []state.Unsettled
+	Conflicts    []state.Conflict
 }
 
 func remember(t *testing.T, s state.Store) remembered {
@@ -161,6 +187,7 @@ func remember(t *testing.T, s state.Store) remembered {
 	var all remembered
 	var err, failed error
 	all.Connectors, err = s.Connectors(t.Context())
+	failed = errors.Join(failed, err)
 	for _, c := range all.Connectors {
 		partitions, e := s.Partitions(t.Context(), c.Name)
 		all.Partitions = append(all.Partitions, partitions...)
@@ -169,7 +196,15 @@ func remember(t *testing.T, s state.Store) remembered {
 			all.Certificates = append(all.Certificates, certificate)
 			failed = errors.Join(failed, e)
 		}
+		collections, e := s.Ledgered(t.Context(), c.Name)
+		failed = errors.Join(failed, e)
+		for _, collection := range collections {
+			ledger, e := s.Unsettled(t.Context(), c.Name, collection, "", true, 1000)
+			all.Ledger = append(all.Ledger, ledger...)
+			failed = errors.Join(failed, e)
+		}
 	}
+	all.Conflicts, err = s.Conflicts(t.Context(), state.ConflictFilter{})
 	failed = errors.Join(failed, err)
 	all.Runs, err = s.Runs(t.Context(), "", 0)
 	failed = errors.Join(failed, err)

@@ -39,7 +39,7 @@ type Access struct {
 	// to 1 min.
 	Timeout time.Duration
 	// Retries is how often a request is sent again if a server is unreachable
-	// or overloaded. Defaults to 8; negative means never.
+	// or overloaded. Defaults to 4; negative means never.
 	Retries int
 
 	sleep  func(ctx context.Context, d time.Duration) error
@@ -48,7 +48,7 @@ type Access struct {
 
 func (a *Access) setDefaults() {
 	a.Timeout = cmp.Or(a.Timeout, time.Minute)
-	a.Retries = max(0, cmp.Or(a.Retries, 8))
+	a.Retries = max(0, cmp.Or(a.Retries, 4))
 	if a.sleep == nil {
 		a.sleep = httpx.Sleep
 	}

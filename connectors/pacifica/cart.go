@@ -34,6 +34,8 @@ const (
 	// noticeAfter is how long a cart may be pending before it is told of, each
 	// time anew.
 	noticeAfter = 2 * time.Minute
+	// patience is how long a server may be away while a cart is waited for.
+	patience = time.Minute
 	// A cart is asked for first after pollFirst, then less and less often.
 	pollFirst = 50 * time.Millisecond
 	pollLast  = 5 * time.Second
@@ -305,34 +307,41 @@ func (a *CartAPI) WaitForCart(ctx context.Context, cart string, wait time.Durati
 	late := fmt.Errorf("the cart is not ready after %s", wait)
 	bounded, cancel := context.WithTimeoutCause(ctx, wait, late)
 	defer cancel()
-	status, err := a.poll(bounded, cart)
+	heard, err := a.poll(bounded, cart)
 	if errors.Is(err, late) {
-		return cartFailed(cart, gapless.Because(gapless.CauseUnreachable, fmt.Errorf("%w; the server says: %s", late, cmp.Or(status, "nothing"))))
+		return cartFailed(cart, gapless.Because(gapless.CauseUnreachable, fmt.Errorf("%w; heard last: %s", late, cmp.Or(heard, "nothing"))))
 	}
 	return err
 }
 
-// poll asks for a cart until it is ready, less and less often. It returns what
-// the server said last.
-func (a *CartAPI) poll(ctx context.Context, cart string) (said string, err error) {
+// poll asks for a cart until it is ready, less and less often. A server that is
+// away for less than patience does not lose what it has staged. It returns what
+// was heard last.
+func (a *CartAPI) poll(ctx context.Context, cart string) (heard string, err error) {
 	began, told := time.Now(), time.Duration(0)
+	answered := began
 	for pause := pollFirst; ; pause = min(pause*3/2, pollLast) {
 		status, message, err := a.status(ctx, cart)
-		if err != nil {
-			return said, err
+		now := time.Now()
+		elapsed := now.Sub(began)
+		switch {
+		case err == nil:
+			heard, answered = strings.TrimSpace(status+" "+message), now
+		case ctx.Err() == nil && again(err) && now.Sub(answered) < patience:
+			heard = err.Error()
+		default:
+			return heard, err
 		}
-		said = strings.TrimSpace(status + " " + message)
-		elapsed := time.Since(began)
 		if status == "ready" {
 			a.notify(Notice{Kind: NoticeReady, Cart: cart, Elapsed: elapsed})
-			return said, nil
+			return heard, nil
 		}
 		if elapsed-told >= noticeAfter {
 			told = elapsed
-			a.notify(Notice{Kind: NoticePending, Cart: cart, Elapsed: elapsed, Message: said})
+			a.notify(Notice{Kind: NoticePending, Cart: cart, Elapsed: elapsed, Message: heard})
 		}
-		if err := a.opts.sleep(ctx, pause); err != nil {
-			return said, err
+		if err := a.server.access.sleep(ctx, pause); err != nil {
+			return heard, err
 		}
 	}
 }

@@ -28,7 +28,10 @@ import (
 	"github.com/gapless-sync/gapless/transfer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// bleve, which the hub searches with, starts its workers for the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/blevesearch/bleve_index_api.AnalysisWorker"))
+}
 
 // cartServer is a cart server that behaves, unless a test makes it not to.
 type cartServer struct {

@@ -165,16 +165,16 @@ func (b *archive) Read(p []byte) (int, error) {
 		if n > 0 {
 			b.vain = 0
 		}
-		ended := err == io.EOF //nolint:errorlint // a wrapped io.EOF is not the end but a failure
+		ended := err == io.EOF
 		if err == nil || ended && b.position >= b.total {
 			return n, err
 		}
 		b.close()
 		switch {
-		case b.tag == "" || b.vain > b.api.opts.Retries || b.ctx.Err() != nil:
+		case b.tag == "" || b.vain > b.api.server.access.Retries || b.ctx.Err() != nil:
 			b.err = b.api.server.unreachable(b.ctx, "download cart "+b.cart, err)
 		case b.vain > 0:
-			b.err = b.api.opts.sleep(b.ctx, httpx.Backoff(b.vain))
+			b.err = b.api.server.access.sleep(b.ctx, httpx.Backoff(b.vain))
 		}
 		b.vain++
 		if n > 0 {

@@ -110,7 +110,7 @@ func (s *spool) fetch(ctx context.Context, next stretch) error {
 	}
 	s.dir, s.stretch = dir, next
 	_, err = transfer.Run(ctx, transfer.Job{
-		Dir: dir, Supplier: &Carts{API: s.carts, Wait: s.wait}, Group: DefaultCartFiles, Streams: 1, AllowUnverified: s.allowUnverified,
+		Dir: dir, Supplier: &Carts{API: s.carts, Wait: s.wait}, Group: DefaultCartFiles, Streams: 1, Attempts: 2, AllowUnverified: s.allowUnverified,
 		Files: func(yield func(transfer.File, error) bool) {
 			for i := next.from; i < next.end; i++ {
 				file := next.group.files[i]

@@ -140,7 +140,7 @@ func (s *supply) cart(ctx context.Context, files []transfer.Wanted) error {
 		if !errors.Is(err, errNotReady) || attempt == maxNotReady {
 			break
 		}
-		if err := s.API.opts.sleep(ctx, httpx.Backoff(attempt)); err != nil {
+		if err := s.API.server.access.sleep(ctx, httpx.Backoff(attempt)); err != nil {
 			return err
 		}
 	}

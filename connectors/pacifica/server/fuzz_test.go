@@ -30,7 +30,7 @@ func FuzzOrder(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	defer shelf.close()
+	f.Cleanup(func() { _ = shelf.close() })
 	f.Fuzz(func(t *testing.T, text []byte) {
 		const limit = 20
 		o, err := readOrder(bytes.NewReader(text), limit)
@@ -104,7 +104,7 @@ func FuzzCart(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	defer shelf.close()
+	f.Cleanup(func() { _ = shelf.close() })
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, err := shelf.root.Create(name)
 		if err != nil {

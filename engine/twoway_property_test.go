@@ -339,28 +339,39 @@ func (m *mesh) check() {
 	}
 }
 
+// TestTwoWayReplicasConverge is played 2,000 times, 100 times if time is short.
 func TestTwoWayReplicasConverge(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
-		root := inMemory(rt)
-		m := newMesh(rt, root)
-		defer m.close()
-		for _, p := range m.pairs { // who meets for the first time cannot tell what was deleted before
-			p.mustRun()
-		}
-		rt.Repeat(map[string]func(*rapid.T){"edit": m.edit, "edit more": m.edit, "remove": m.remove, "sync": m.sync})
-		m.settle()
-		m.check()
-		writes := m.writes()
-		for range 3 {
-			for _, p := range m.pairs {
-				if s := p.mustRun(); s.Counts.Pushed > 0 {
-					rt.Fatalf("%s pushed %d records after all had come to rest", p.name, s.Counts.Pushed)
-				}
+	shards := 20
+	if testing.Short() {
+		shards = 1
+	}
+	for i := range shards {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, playMesh)
+		})
+	}
+}
+
+func playMesh(rt *rapid.T) {
+	m := newMesh(rt, inMemory(rt))
+	defer m.close()
+	for _, p := range m.pairs { // who meets for the first time cannot tell what was deleted before
+		p.mustRun()
+	}
+	rt.Repeat(map[string]func(*rapid.T){"edit": m.edit, "edit more": m.edit, "remove": m.remove, "sync": m.sync})
+	m.settle()
+	m.check()
+	writes := m.writes()
+	for range 3 {
+		for _, p := range m.pairs {
+			if s := p.mustRun(); s.Counts.Pushed > 0 {
+				rt.Fatalf("%s pushed %d records after all had come to rest", p.name, s.Counts.Pushed)
 			}
 		}
-		if m.writes() != writes {
-			rt.Fatal("records were written after all had come to rest")
-		}
-	})
+	}
+	if m.writes() != writes {
+		rt.Fatal("records were written after all had come to rest")
+	}
 }

@@ -90,6 +90,17 @@ func (r *Replica) Edit(collection, key, data string, at time.Time) {
 	r.synced = r.pushed.clone()
 }
 
+// Load gives a collection n records at once.
+func (r *Replica) Load(collection string, n int, record func(i int) (key, data string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range n {
+		key, data := record(i)
+		r.apply(&r.pushed, collection, gapless.Change{Record: gapless.Record{Key: key, Data: []byte(data)}})
+	}
+	r.synced = r.pushed.clone()
+}
+
 // Remove deletes a record at a time, which may be zero.
 func (r *Replica) Remove(collection, key string, at time.Time) {
 	r.mu.Lock()

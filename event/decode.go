@@ -33,7 +33,7 @@ var (
 
 // Decode reads one event from a JSON document: the structured form.
 func Decode(doc []byte) (Event, error) {
-	if err := check(doc); err != nil {
+	if err := check(doc, maxDepth); err != nil {
 		return Event{}, err
 	}
 	return decode(doc)
@@ -42,7 +42,7 @@ func Decode(doc []byte) (Event, error) {
 // DecodeBatch reads a JSON list of events. If one of them cannot be read, none
 // is returned.
 func DecodeBatch(doc []byte) ([]Event, error) {
-	if err := check(doc); err != nil {
+	if err := check(doc, maxDepth); err != nil {
 		return nil, err
 	}
 	var list []json.RawMessage
@@ -63,14 +63,14 @@ func DecodeBatch(doc []byte) ([]Event, error) {
 }
 
 // check bounds a document of strangers before anything else looks at it.
-func check(doc []byte) error {
+func check(doc []byte, deepest int) error {
 	switch {
 	case len(doc) > MaxSize:
 		return unreadable("%d bytes: %w: at most %d", len(doc), ErrTooLarge, MaxSize)
 	case !utf8.Valid(doc):
 		return unreadable("it is not UTF-8")
-	case depth(doc) > maxDepth:
-		return unreadable("its values are nested more than %d deep", maxDepth)
+	case depth(doc) > deepest:
+		return unreadable("its values are nested more than %d deep", deepest)
 	}
 	if !json.Valid(doc) {
 		var value json.RawMessage
@@ -292,7 +292,7 @@ func (v *envelope) content(e *Event) error {
 		e.Data = v.data
 	case len(v.encoded) == 0: // no data
 	case structured:
-		err := check(v.encoded)
+		err := check(v.encoded, maxDepth-1) // it will be inside of a document
 		switch {
 		case err == nil:
 			if value := bytes.TrimSpace(v.encoded); string(value) != "null" {

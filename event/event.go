@@ -53,7 +53,8 @@ type Event struct {
 func (e *Event) Key() string { return e.Source + "\n" + e.ID }
 
 // Encode writes the event as a JSON document of version 1.0, on one line.
-// Decoding it returns the same event but for its version.
+// Decoding it returns the same event but for its version. The error is
+// [ErrTooLarge] if the document would be: text and bytes grow in it.
 func (e *Event) Encode() ([]byte, error) {
 	attributes, err := e.attributes()
 	if err != nil {
@@ -78,7 +79,10 @@ func (e *Event) Encode() ([]byte, error) {
 		doc = base64.StdEncoding.AppendEncode(doc, e.Binary)
 		doc = append(doc, '"')
 	}
-	return append(doc, '}'), nil
+	if doc = append(doc, '}'); len(doc) > MaxSize {
+		return nil, unreadable("%d bytes as a document: %w: at most %d", len(doc), ErrTooLarge, MaxSize)
+	}
+	return doc, nil
 }
 
 // attributes returns all but the data, checked against version 1.0.

@@ -286,6 +286,7 @@ func TestEncodeChecks(t *testing.T) {
 		e    event.Event
 	}{
 		{"empty", event.Event{}},
+		{"bytes that are too many in base64", event.Event{ID: "1", Source: "s", Type: "t", Binary: make([]byte, event.MaxSize*3/4)}},
 		{"data that is no JSON", event.Event{ID: "1", Source: "s", Type: "t", Data: json.RawMessage("{")}},
 		{"an extension of a bad name", event.Event{ID: "1", Source: "s", Type: "t", Extensions: map[string]string{"a b": ""}}},
 		{"an extension of a taken name", event.Event{ID: "1", Source: "s", Type: "t", Extensions: map[string]string{"id": ""}}},

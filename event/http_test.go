@@ -101,6 +101,10 @@ func TestFromRequestRefuses(t *testing.T) {
 		{"a bad escape", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"%zz"}}, "", "header ce-id: invalid URL escape", false},
 		{"not UTF-8", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"%ff"}}, "", "header ce-id: it is not UTF-8", false},
 		{"broken JSON", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"s"}, "Ce-Type": {"t"}, "Content-Type": {"application/json"}}, "{", "unexpected end", false},
+		{
+			"data that is nested deeply", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"s"}, "Ce-Type": {"t"}, "Content-Type": {"application/json"}},
+			strings.Repeat("[", 100) + strings.Repeat("]", 100), "nested more than 99 deep", false,
+		},
 		{"a body without bound", http.Header{"Ce-Specversion": {"1.0"}}, strings.Repeat(" ", event.MaxSize+1), "too large", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -114,6 +114,10 @@ func (d *eventDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stored, err := d.queue.accept(events)
+	if gapless.KindOf(err) == gapless.KindRejected {
+		http.Error(w, err.Error(), eventStatus(err))
+		return
+	}
 	if err != nil {
 		d.logger.Error("events were not accepted", "error", err)
 		w.Header().Set("Retry-After", "60")

@@ -30,7 +30,7 @@ type eventSubject struct {
 }
 
 // natsWait is the wait before a server is asked again.
-const natsWait = 5 * time.Second
+const natsWait = 2 * time.Second
 
 // follow takes events from a subject until the context ends. Whatever goes
 // wrong is logged and tried again.

@@ -183,8 +183,11 @@ func TestEventsFromJetStream(t *testing.T) {
 	s.Shutdown()
 	s.WaitForShutdown()
 	broker(t, port, store)
-	if _, err := stream.Publish(t.Context(), "pacifica.ingest", numbered(4), jetstream.WithRetryAttempts(100)); err != nil {
-		t.Fatal(err)
+	for published := false; !published && t.Context().Err() == nil; { // it may come twice
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err := stream.Publish(ctx, "pacifica.ingest", numbered(4))
+		published = err == nil
+		cancel()
 	}
 	if diff := cmp.Diff([]string{"4"}, received(t, ids, 1)); diff != "" {
 		t.Error(diff)

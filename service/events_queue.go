@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
 	"context"
@@ -104,7 +105,8 @@ func eventName(key string) string {
 }
 
 // accept stores the events that are new; it returns how many. They are on disk
-// then, and if there is an error those that were stored stay.
+// then, and if there is an error those that were stored stay. The error is a
+// rejection if an event cannot be stored at all.
 func (q *eventQueue) accept(events []event.Event) (int, error) {
 	files := make(map[string]queuedEvent, len(events))
 	for i := range events {
@@ -174,11 +176,13 @@ func (q *eventQueue) seen(name string) (bool, error) {
 }
 
 func (q *eventQueue) put(folder, name string, file queuedEvent, at time.Time) error {
-	doc, err := json.Marshal(file)
-	if err != nil {
+	var doc bytes.Buffer
+	encoder := json.NewEncoder(&doc)
+	encoder.SetEscapeHTML(false) // data stays as it came
+	if err := encoder.Encode(file); err != nil {
 		return fmt.Errorf("encode a queued event: %w", err)
 	}
-	return q.disk.put(folder, name, doc, at)
+	return q.disk.put(folder, name, doc.Bytes(), at)
 }
 
 // sync syncs a folder. If that does not work, nobody knows what is on disk, not
@@ -226,7 +230,7 @@ func (q *eventQueue) lock(names []string) (unlock func()) {
 // next waits for an event that is due. It returns false when the context ends
 // or the queue is broken.
 func (q *eventQueue) next(ctx context.Context) (string, bool) {
-	for {
+	for ctx.Err() == nil {
 		name, wait := q.pop(time.Now())
 		if name != "" {
 			return name, true
@@ -238,13 +242,12 @@ func (q *eventQueue) next(ctx context.Context) (string, bool) {
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return "", false
 		case <-q.wake:
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
+	return "", false
 }
 
 // pop returns an event that is due, or how long there is none.

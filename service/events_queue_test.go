@@ -26,8 +26,8 @@ func nameOf(id string) string { return eventName("/test\n" + id) }
 // entries are files of the queue by their paths.
 type entries map[string]string
 
-// crashingDisk knows what is on disk for sure. It is told before each step, and
-// crashes or fails before one of them.
+// crashingDisk knows what a crash can leave on disk. It is told before each
+// step, and crashes or fails before one of them.
 type crashingDisk struct {
 	t    *testing.T
 	dir  string
@@ -35,11 +35,24 @@ type crashingDisk struct {
 	fail error // nil crashes
 	// steps that were begun
 	steps int
-	// sure are the files that a crash leaves as they are.
-	sure   entries
+	// states that a file has had since its folder was synced, by its path: a
+	// crash leaves one of them.
+	states map[string][]fileState
 	synced map[string]bool // temporary files
 	torn   map[string]bool // files that were renamed before they were synced
 	folder string          // is being synced
+}
+
+type fileState struct {
+	there   bool
+	content string
+}
+
+func newCrashingDisk(t *testing.T, at int, fail error) *crashingDisk {
+	return &crashingDisk{
+		t: t, dir: filepath.Join(t.TempDir(), "events"), at: at, fail: fail,
+		states: map[string][]fileState{}, synced: map[string]bool{}, torn: map[string]bool{},
+	}
 }
 
 // errCrash is what a crash panics with.
@@ -66,54 +79,48 @@ func (c *crashingDisk) watch(step diskStep, path string) error {
 	return nil
 }
 
-// settle notes what the last sync has made sure.
+// settle notes what the last step has done.
 func (c *crashingDisk) settle() {
-	if c.folder == "" {
-		return
-	}
-	maps.DeleteFunc(c.sure, func(path, _ string) bool { return filepath.Dir(path) == c.folder })
-	for path, content := range files(c.t, c.dir) {
-		if filepath.Dir(path) == c.folder {
-			c.sure[path] = content
+	now := files(c.t, c.dir)
+	for path := range now {
+		if c.states[path] == nil {
+			c.states[path] = []fileState{{}}
 		}
+	}
+	for path, states := range c.states {
+		content, there := now[path]
+		if c.torn[path] {
+			content = ""
+		}
+		if last := (fileState{there, content}); states[len(states)-1] != last {
+			states = append(states, last)
+		}
+		if filepath.Dir(path) == c.folder {
+			states = states[len(states)-1:]
+		}
+		c.states[path] = states
 	}
 	c.folder = ""
 }
 
-// outcomes calls each with every set of files that a crash now can leave: what
-// was not synced is on disk or not, file by file.
+// outcomes calls each with every set of files that a crash now can leave.
 func (c *crashingDisk) outcomes(each func(entries)) {
 	c.settle()
-	now := files(c.t, c.dir)
-	for path := range now {
-		if c.torn[path] {
-			now[path] = ""
-		}
-	}
-	var unsure []string
-	for path, content := range now {
-		if was, ok := c.sure[path]; !ok || was != content {
-			unsure = append(unsure, path)
-		}
-	}
-	for path := range c.sure {
-		if _, ok := now[path]; !ok {
-			unsure = append(unsure, path)
-		}
-	}
-	slices.Sort(unsure)
-	for choice := range 1 << len(unsure) {
-		left := maps.Clone(c.sure)
-		for i, path := range unsure {
-			if choice&(1<<i) == 0 {
-				continue
-			}
-			if content, ok := now[path]; ok {
-				left[path] = content
-			} else {
-				delete(left, path)
+	all := []entries{{}}
+	for path, states := range c.states {
+		var more []entries
+		for _, left := range all {
+			for _, state := range states {
+				with := maps.Clone(left)
+				if state.there {
+					with[path] = state.content
+				}
+				more = append(more, with)
 			}
 		}
+		all = more
+	}
+	for _, left := range all {
 		each(left)
 	}
 }
@@ -260,13 +267,6 @@ func survived(t *testing.T, q *eventQueue, p promises) {
 		case p.accepted[id] && len(in) == 0:
 			t.Errorf("event %s was accepted, and is lost", id)
 		}
-	}
-}
-
-func newCrashingDisk(t *testing.T, at int, fail error) *crashingDisk {
-	return &crashingDisk{
-		t: t, dir: filepath.Join(t.TempDir(), "events"), at: at, fail: fail,
-		sure: entries{}, synced: map[string]bool{}, torn: map[string]bool{},
 	}
 }
 

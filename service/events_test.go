@@ -148,7 +148,7 @@ func TestWorkGetsWhatWasSent(t *testing.T) {
 	runDoor(t, d)
 	for _, tt := range []struct{ name, doc, data string }{
 		{"a list", ingest, `[{"destinationTable":"Files","_id":1}]`},
-		{"an object", `{"specversion":"1.0","type":"t","source":"s","id":"1","data":{"a":1}}`, `{"a":1}`},
+		{"an object", `{"specversion":"1.0","type":"t","source":"s","id":"1","data":{"a":"<&>"}}`, `{"a":"<&>"}`},
 		{"nothing", `{"specversion":"1.0","type":"t","source":"s","id":"2"}`, ""},
 	} {
 		want, err := event.Decode([]byte(tt.doc))
@@ -332,36 +332,44 @@ func TestWaitsGrow(t *testing.T) {
 	}
 }
 
-// TestInterruptedWork is not counted, and begins again after a restart.
+// TestInterruptedWork is not counted, and begins again in the next run, after a
+// restart or not.
 func TestInterruptedWork(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		calls := 0
-		o := eventOptions{Dir: filepath.Join(t.TempDir(), "events"), Work: func(ctx context.Context, _ event.Event) error {
-			if calls++; calls > 1 {
-				return nil
-			}
-			<-ctx.Done()
-			return errors.New("cut off")
-		}}
-		d := openDoorOf(t, o)
-		stop := runDoor(t, d)
-		if _, err := d.queue.accept([]event.Event{testEvent("1")}); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		stop()
-		list, err := d.pending()
-		if err != nil || len(list) != 1 || list[0].Dead || list[0].Attempts != 0 {
-			t.Fatalf("%+v (%v)", list, err)
-		}
-		d = openDoorOf(t, o)
-		runDoor(t, d)
-		synctest.Wait()
-		if list, err := d.pending(); calls != 2 || err != nil || len(list) != 0 {
-			t.Errorf("%d calls, %+v (%v)", calls, list, err)
-		}
-	})
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart %t", restart), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var calls atomic.Int64
+				o := eventOptions{Dir: filepath.Join(t.TempDir(), "events"), Work: func(ctx context.Context, _ event.Event) error {
+					if calls.Add(1) > 1 {
+						return nil
+					}
+					<-ctx.Done()
+					return errors.New("cut off")
+				}}
+				d := openDoorOf(t, o)
+				stop := runDoor(t, d)
+				if _, err := d.queue.accept([]event.Event{testEvent("1"), testEvent("2")}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				stop()
+				list, err := d.pending()
+				if err != nil || calls.Load() != 1 || len(list) != 2 || list[0].Dead || list[0].Attempts+list[1].Attempts != 0 {
+					t.Fatalf("%d calls, %+v (%v)", calls.Load(), list, err)
+				}
+				if restart {
+					d = openDoorOf(t, o)
+				}
+				runDoor(t, d)
+				synctest.Wait()
+				if list, err := d.pending(); calls.Load() != 3 || err != nil || len(list) != 0 {
+					t.Errorf("%d calls, %+v (%v)", calls.Load(), list, err)
+				}
+			})
+		})
+	}
 }
 
 // TestOldMarksGo lets time pass over events that were handled.

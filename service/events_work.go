@@ -91,7 +91,8 @@ func (w *eventWorker) handle(ctx context.Context, name string) {
 	switch {
 	case err == nil:
 		w.note(name, w.queue.done(name))
-	case ctx.Err() != nil: // it was interrupted, and waits for the next start
+	case ctx.Err() != nil: // it was interrupted, and is the first of the next run
+		w.queue.push(dueEvent{name: name, due: file.Queued})
 	default:
 		w.fail(name, file, err)
 	}

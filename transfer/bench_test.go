@@ -1,15 +1,17 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -118,4 +120,62 @@ func bareLoop(b *testing.B, url, name string) {
 	}
 }
 
-var _ = bytes.NewReader
+// BenchmarkMillionFiles brings 1,000,000 small files, looks at them again and
+// reports how much memory that took at most. It takes minutes.
+func BenchmarkMillionFiles(b *testing.B) {
+	for b.Loop() {
+		b.ReportMetric(float64(peakOf(b, 1_000_000, 1_000_000))/(1<<20), "peak-MiB")
+	}
+}
+
+func TestMemoryIsFlat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	if peak := peakOf(t, 3_000, 150_000); peak > 64<<20 {
+		t.Errorf("%d MiB", peak>>20)
+	}
+}
+
+// peakOf brings files twice, finds out how many of some would have to be
+// brought, and returns the most memory that was in use.
+func peakOf(t testing.TB, files, some int) uint64 {
+	list := func(n int) iter.Seq2[File, error] {
+		return func(yield func(File, error) bool) {
+			for i := range n {
+				path := fmt.Sprintf("folder/with/a/name/%04d/file-%09d.dat", i/1000, i)
+				if !yield(fileOf(path, []byte(path)), nil) {
+					return
+				}
+			}
+		}
+	}
+	supplier := supplierFunc(func(_ context.Context, files []Wanted, deliver Deliver) error {
+		for _, f := range files {
+			if err := deliver(Content{Path: f.Path, Size: f.Size, Body: strings.NewReader(f.Path)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	peak, seen := uint64(0), 0
+	measure := func(Event) {
+		if seen++; seen%1000 == 0 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.Sys-m.HeapReleased)
+		}
+	}
+	job := Job{Dir: t.TempDir(), Files: list(files), Supplier: supplier, Group: 500, Events: measure}
+	if report, err := Run(t.Context(), job); err != nil || report.Fetched != int64(files) {
+		t.Fatal(report, err)
+	}
+	if report, err := Run(t.Context(), job); err != nil || report.Present != int64(files) {
+		t.Fatal(report, err)
+	}
+	job.Files, job.DryRun = list(some), true
+	if report, err := Run(t.Context(), job); err != nil || report.Present != int64(files) || report.Missing != int64(some-files) {
+		t.Fatal(report, err)
+	}
+	return peak
+}

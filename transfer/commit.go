@@ -126,13 +126,12 @@ func (c *committer) place(f finished) error {
 	if f.part == "" {
 		return nil
 	}
-	if err := c.placer.place(f.part, f.Path); err != nil {
-		return err
-	}
 	if f.validated {
-		return c.placer.folder.dropPart(f.part)
+		if err := c.placer.folder.dropValidator(f.part); err != nil {
+			return err
+		}
 	}
-	return nil
+	return c.placer.place(f.part, f.Path)
 }
 
 // makeDurable syncs the content of a file.

@@ -202,10 +202,15 @@ func (f *folder) part(name string) (size int64, validator string) {
 
 // dropPart removes what is not finished of a file, if there is anything.
 func (f *folder) dropPart(name string) error {
-	for _, name := range []string{name, name + validatorSuffix} {
-		if err := f.parts.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return f.problem("remove an unfinished file", err)
-		}
+	if err := f.parts.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f.problem("remove an unfinished file", err)
+	}
+	return f.dropValidator(name)
+}
+
+func (f *folder) dropValidator(name string) error {
+	if err := f.parts.Remove(name + validatorSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f.problem("remove an unfinished file", err)
 	}
 	return nil
 }

@@ -31,8 +31,9 @@ type pending struct {
 	validator string
 	// hash is of those bytes; nil if they have not been read.
 	hash hash.Hash
-	// made is whether there is a part.
-	made bool
+	// made is whether there is a part, validated whether there may be a
+	// validator beside it.
+	made, validated bool
 	// best is the largest offset there was.
 	best int64
 	done bool
@@ -98,7 +99,7 @@ func unreadable(format string, args ...any) error {
 
 // forget drops what is here of a file.
 func (s *stream) forget(p *pending) error {
-	p.offset, p.validator, p.hash, p.made = 0, "", nil, false
+	p.offset, p.validator, p.hash, p.made, p.validated = 0, "", nil, false, false
 	return stop(s.folder.dropPart(p.part))
 }
 
@@ -128,6 +129,7 @@ func (s *stream) open(ctx context.Context, p *pending, c Content) (*os.File, err
 		p.validator = c.Validator
 	}
 	if p.keepsValidator(c.Size) && c.Offset == 0 {
+		p.validated = true
 		if err := s.folder.parts.WriteFile(p.part+validatorSuffix, []byte(p.validator), 0o600); err != nil {
 			return nil, stop(s.folder.problem("remember where a file comes from", errors.Join(err, file.Close())))
 		}
@@ -222,7 +224,7 @@ func (s *stream) finish(ctx context.Context, p *pending, file *os.File) error {
 	if err != nil {
 		return stop(s.folder.problem("finish a file", err))
 	}
-	f := finished{File: p.File, part: p.part, modified: info.ModTime(), durable: large, validated: p.validator != ""}
+	f := finished{File: p.File, part: p.part, modified: info.ModTime(), durable: large, validated: p.validated}
 	f.Size = p.offset
 	return s.hand(ctx, p, f)
 }

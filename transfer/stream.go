@@ -103,7 +103,7 @@ func (s *stream) lookInPlace(ctx context.Context, p *pending) error {
 // lookForPart looks at what an earlier run left of a file.
 func (s *stream) lookForPart(ctx context.Context, p *pending) error {
 	p.offset, p.validator = s.folder.part(p.part)
-	p.made = true
+	p.made, p.validated = true, true
 	usable := p.offset > 0 && (p.Size < 0 || p.offset <= p.Size) && (p.Hash != "" || (p.validator != "" && p.offset != p.Size))
 	if !usable {
 		return s.forget(p)

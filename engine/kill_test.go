@@ -52,8 +52,11 @@ func child(dir string) int {
 	if err != nil {
 		return 2
 	}
-	steps := 0
-	s, err := syncFolder(context.Background(), dir, func(string) {
+	steps, sync := 0, syncFolder
+	if _, err := os.Stat(filepath.Join(dir, "this")); err == nil {
+		sync = syncHubs
+	}
+	s, err := sync(context.Background(), dir, func(string) {
 		if steps++; steps == at {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the signal is on its way

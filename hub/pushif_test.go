@@ -123,7 +123,7 @@ func TestPushIfLosesNoUpdate(t *testing.T) {
 	for i := range writers {
 		s := shared(t, h, fmt.Sprint("writer", i), 1).(*Session) //nolint:forcetypeassert // without search it is one
 		all.Go(func() {
-			for done := 0; done < rounds; {
+			for done, tries := 0, 0; done < rounds && tries < 10_000; tries++ {
 				r, err := s.GetPushed(t.Context(), items, "a")
 				var count struct{ N int }
 				if err := errors.Join(err, json.Unmarshal(r.Data, &count)); err != nil {

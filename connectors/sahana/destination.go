@@ -46,6 +46,10 @@ type session struct {
 	peer bool
 	// asked says that it is known who answers.
 	asked bool
+
+	waiting *waiting
+	// late are rows that have been refused since the last sync told so.
+	late []gapless.Rejection
 }
 
 // Open implements [gapless.Destination]. Epochs and checkpoints are kept in a
@@ -56,7 +60,11 @@ func (d *destination) Open(ctx context.Context, connector string, epoch uint64) 
 	if err != nil {
 		return nil, err
 	}
-	s := &session{destination: d, connector: connector, epoch: epoch, file: file, peer: d.repository != ""}
+	w, err := openWaiting(d.state, connector, d.client.base)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{destination: d, connector: connector, epoch: epoch, file: file, peer: d.repository != "", waiting: w}
 	if epoch == 0 {
 		return s, nil
 	}
@@ -126,33 +134,78 @@ func (s *session) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, 
 	if _, err := tablePath(b.Partition.Collection); err != nil {
 		return gapless.Receipt{}, gapless.Misconfigured(err)
 	}
-	p := &shipment{session: s, table: b.Partition.Collection, batch: b, keys: map[string]bool{}}
-	for i := range b.Rows {
-		if err := p.take(ctx, i); err != nil {
+	delete(s.waiting.finished, b.Partition.ID)
+	p := s.shipment(b)
+	items, err := p.sift(ctx, p.items())
+	if err != nil {
+		return p.receipt, err
+	}
+	for i := range items {
+		if err := p.take(ctx, items[i]); err != nil {
 			return p.receipt, err
 		}
 	}
-	err := p.flush(ctx)
-	return p.receipt, err
+	if err := p.flush(ctx); err != nil {
+		return p.receipt, err
+	}
+	p.arrived(items)
+	return p.receipt, s.release(ctx)
 }
 
-// Sync implements [gapless.Session]: everything is durable already.
-func (s *session) Sync(_ context.Context, checkpoints []gapless.Checkpoint) (gapless.Receipt, error) {
+// Sync implements [gapless.Session]. What the Eden took is durable already; what
+// waits for others becomes so here.
+func (s *session) Sync(ctx context.Context, checkpoints []gapless.Checkpoint) (gapless.Receipt, error) {
 	if err := s.writable(); err != nil {
 		return gapless.Receipt{}, err
 	}
-	if len(checkpoints) == 0 {
-		return gapless.Receipt{}, nil
+	for _, c := range checkpoints {
+		if c.Mark == "" {
+			if err := s.wakeUp(ctx); err != nil {
+				return gapless.Receipt{}, err
+			}
+			s.waiting.finished[c.Partition] = true
+		}
+		s.late = append(s.late, s.waiting.settle(c)...)
 	}
-	return gapless.Receipt{}, s.file.keep(checkpoints)
+	if err := s.waiting.save(); err != nil {
+		return gapless.Receipt{}, err
+	}
+	if len(checkpoints) > 0 {
+		if err := s.file.keep(checkpoints); err != nil {
+			return gapless.Receipt{}, err
+		}
+	}
+	receipt := gapless.Receipt{Rejected: s.late}
+	s.late = nil
+	return receipt, nil
+}
+
+// wakeUp looks whether the Eden has by now what rows wait for, from whoever.
+func (s *session) wakeUp(ctx context.Context) error {
+	var ask []ident
+	for i := range s.waiting.Rows {
+		for _, one := range s.waiting.Rows[i].wants {
+			ask = append(ask, one.ident)
+		}
+	}
+	if err := s.learn(ctx, ask); err != nil {
+		return err
+	}
+	return s.release(ctx)
 }
 
 // Enumerate implements [gapless.Enumerator]. It lists the records that this
 // login has created by imports, and no others: what was entered at the Eden, or
-// came to it from elsewhere, is not ours to delete. Records have no version,
-// because the Eden keeps none.
+// came to it from elsewhere, is not ours to delete. What waits to be written is
+// listed, too. Records have no version, because the Eden keeps none.
 func (s *session) Enumerate(ctx context.Context, p gapless.Partition, fn func(key, version []byte) error) error {
-	return s.client.pages(ctx, p.Collection, 0, maxImport, nil, func(e *export, _ int64) error {
+	waits := map[string]bool{}
+	for i := range s.waiting.Rows {
+		if r := &s.waiting.Rows[i]; r.Partition.Collection == p.Collection && strings.HasPrefix(r.Key, p.Prefix) {
+			waits[r.Key] = true
+		}
+	}
+	err := s.client.pages(ctx, p.Collection, 0, maxImport, nil, func(e *export, _ int64) error {
 		for i := range e.records {
 			r := &e.records[i]
 			ours := strings.EqualFold(r.CreatedBy, s.client.opts.Login) && r.MCI != nil && *r.MCI > 1
@@ -160,16 +213,29 @@ func (s *session) Enumerate(ctx context.Context, p gapless.Partition, fn func(ke
 			if r.err != nil || !ours || !strings.HasPrefix(key, p.Prefix) {
 				continue
 			}
+			delete(waits, key)
 			if err := fn([]byte(key), nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	for key := range waits {
+		if err == nil {
+			err = fn([]byte(key), nil)
+		}
+	}
+	return err
 }
 
-// Close implements [gapless.Session].
-func (s *session) Close() error { return nil }
+// Close implements [gapless.Session]. A session that leaves records to be
+// written to the next one has not brought everything to the Eden, and says so.
+func (s *session) Close() error {
+	if s.epoch == 0 {
+		return nil
+	}
+	return s.waiting.left(s.connector)
+}
 
 // Close implements [gapless.Closer].
 func (d *destination) Close() error { return d.client.Close() }

@@ -25,9 +25,15 @@ type shipment struct {
 	*session
 	table   string
 	batch   *gapless.Batch
-	items   []item          // not sent yet
+	queue   []item          // not sent yet
 	keys    map[string]bool // among them
 	receipt gapless.Receipt
+	// bare says that records are not all there: they are not looked at again.
+	bare bool
+}
+
+func (s *session) shipment(b *gapless.Batch) *shipment {
+	return &shipment{session: s, table: b.Partition.Collection, batch: b, keys: map[string]bool{}}
 }
 
 // item is one row as it is sent.
@@ -38,16 +44,41 @@ type item struct {
 	// are sent in the way that is left for those that are no texts.
 	cleared []string
 	emptied bool
+	// rewritten says that we have written the record a moment ago, in part.
+	rewritten bool
 }
 
-// take adds a row. What a document says of a record has no order, so that a key
-// that comes again begins a new one.
-func (p *shipment) take(ctx context.Context, row int) error {
-	it, err := outgoing(p.table, p.batch, row)
-	if err != nil {
-		p.reject(row, err)
-		return nil
+// items returns the rows of the batch as they are sent. Those that cannot be are
+// rejected.
+func (p *shipment) items() []item {
+	list := make([]item, 0, len(p.batch.Rows))
+	for row := range p.batch.Rows {
+		it, err := outgoing(p.table, p.batch, row)
+		if err != nil {
+			p.reject(row, err)
+			continue
+		}
+		list = append(list, it)
 	}
+	return list
+}
+
+// arrived notes what the Eden has now of the items that were sent.
+func (p *shipment) arrived(items []item) {
+	rejected := make(map[string]bool, len(p.receipt.Rejected))
+	for i := range p.receipt.Rejected {
+		rejected[p.receipt.Rejected[i].Key] = true
+	}
+	for i := range items {
+		if it := &items[i]; !rejected[it.UUID] {
+			p.waiting.note(ident{p.table, it.UUID}, !it.Deleted)
+		}
+	}
+}
+
+// take adds an item. What a document says of a record has no order, so that a
+// key that comes again begins a new one.
+func (p *shipment) take(ctx context.Context, it item) error {
 	if err := p.spell(ctx, &it); err != nil {
 		return err
 	}
@@ -57,7 +88,7 @@ func (p *shipment) take(ctx context.Context, row int) error {
 		}
 	}
 	p.keys[it.UUID] = true
-	p.items = append(p.items, it)
+	p.queue = append(p.queue, it)
 	return nil
 }
 
@@ -166,11 +197,27 @@ func spell(r *s3.Resource) (cleared []string) {
 
 // flush sends what was taken.
 func (p *shipment) flush(ctx context.Context) error {
-	items := parentsFirst(p.items)
-	p.items = nil
+	items := parentsFirst(p.queue)
+	p.queue = nil
 	clear(p.keys)
+	for some := range slices.Chunk(items, p.rows) {
+		if p.repository != "" {
+			var err error
+			if some, err = p.withhold(ctx, some); err != nil {
+				return err
+			}
+		}
+		if err := p.documents(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// documents sends items, in more than one document if they are large.
+func (p *shipment) documents(ctx context.Context, items []item) error {
 	for len(items) > 0 {
-		n, err := p.document(ctx, items[:min(len(items), p.rows)])
+		n, err := p.document(ctx, items)
 		if err != nil {
 			return err
 		}
@@ -222,17 +269,6 @@ func (p *shipment) document(ctx context.Context, items []item) (settled int, err
 	if err != nil {
 		return settled, err
 	}
-	if p.repository != "" {
-		newest, err := p.withhold(ctx, sent)
-		if err != nil {
-			return settled, err
-		}
-		if len(newest) < len(sent) {
-			if body, sent, _, err = p.encode(newest); err != nil {
-				return settled, err
-			}
-		}
-	}
 	for len(sent) > 0 {
 		envelope, err := p.post(ctx, body)
 		if err != nil {
@@ -269,6 +305,9 @@ func (p *shipment) withhold(ctx context.Context, items []item) (newest []item, e
 		}
 		d := differs(it, held, domain)
 		switch {
+		case it.rewritten:
+			it.ModifiedOn = held.ModifiedOn
+			newest = append(newest, *it)
 		case !d.none():
 			p.reject(it.row, fmt.Errorf("the Eden has a newer version, of %s", s3.FormatTime(held.ModifiedOn, s3.TimeZulu)))
 		case len(it.Components) > 0: // which have times of their own
@@ -355,6 +394,9 @@ func (p *shipment) check(ctx context.Context, e *s3.Envelope, items []item, some
 		for i := range items {
 			p.reject(items[i].row, fmt.Errorf("the Eden takes none of %d records: %s", len(items), clip(e.Message)))
 		}
+		return nil
+	}
+	if p.bare {
 		return nil
 	}
 	return p.verifyItems(ctx, items)

@@ -139,7 +139,10 @@ func TestRejections(t *testing.T) {
 		}, verifyNone, ""},
 		{"not there", `+ k {"name":"new"}`, func(e *eden) { e.keeps = func(r *s3.Resource) bool { return r.UUID == "k" } }, verifyAll, "does not have it"},
 		{"unknown field", `+ k {"name":"a","unknown":"b"}`, nil, verifyAll, "field unknown is absent"},
-		{"reference to nothing", `+ k {"name":"a","parent":"urn:x:none","_references":{"parent":{"resource":"org_organisation"}}}`, nil, verifyAll, `reference parent does not lead to "urn:x:none"`},
+		{"reference that is not kept", `+ k {"name":"a","parent":"other","_references":{"parent":{"resource":"org_organisation"}}}`, func(e *eden) {
+			e.put(organisations, "k", "a")
+			e.keeps = func(r *s3.Resource) bool { return r.UUID == "k" }
+		}, verifyAll, `reference parent does not lead to "other"`},
 		{"cleared number", `+ k {"name":"a","year":null}`, year, verifyNone, ""},
 		{"cleared number that must not be", `+ k {"name":"a","year":null}`, func(e *eden) {
 			year(e)
@@ -487,4 +490,24 @@ func TestFromEdenToEden(t *testing.T) {
 	alter(from)
 	must(t, r.run(t.Context(), engine.RunOptions{}))
 	compare(t, wanted(from), wanted(to), "the copy")
+}
+
+// TestComponentOfAnOldRecord: a component that alone has changed gets to an Eden
+// that has dated its master anew, and does not set the master back.
+func TestComponentOfAnOldRecord(t *testing.T) {
+	t.Parallel()
+	e := newEden(t)
+	later := e.now.Add(time.Hour)
+	e.put(organisations, "k", "a", later)
+	s := open(t, e, asPeer)
+	before := len(e.requests(0))
+	if got := push(t, s, `+ k {"name":"a"}`); len(got) > 0 || len(e.requests(before)) != 1 {
+		t.Errorf("%q %q", got, e.requests(before))
+	}
+	before = len(e.requests(0))
+	got := push(t, s, `+ k {"name":"a","_components":{"org_office":[{"name":"HQ","_meta":{"uuid":"f"}}]}}`)
+	sent := strings.Join(e.requests(before), "\n")
+	if len(got) > 0 || !strings.Contains(sent, "HQ") || !strings.Contains(sent, s3.FormatTime(later, s3.TimeZulu)) {
+		t.Errorf("%q\n%s", got, sent)
+	}
 }

@@ -47,12 +47,10 @@ func (p *shipment) verifyItems(ctx context.Context, items []item) error {
 			p.reject(it.row, d.reason)
 		}
 	})
-	for err == nil && len(again) > 0 {
-		var n int
-		n, err = p.document(ctx, again[:min(len(again), p.rows)])
-		again = again[n:]
+	if err != nil {
+		return err
 	}
-	return err
+	return p.documents(ctx, again)
 }
 
 // emptying returns an item that does nothing but clear fields which are no

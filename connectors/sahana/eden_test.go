@@ -40,6 +40,9 @@ type eden struct {
 	strict bool
 	// keeps says that a record is told to be updated but is not.
 	keeps func(r *s3.Resource) bool
+	// restamps says that records are written again when they have been imported,
+	// which dates them now.
+	restamps bool
 
 	mu     sync.Mutex // guards what follows
 	fault  fault
@@ -362,6 +365,9 @@ func (e *eden) apply(r *s3.Resource, envelope *s3.Envelope, newer bool) {
 		envelope.Updated = append(envelope.Updated, 1)
 	}
 	stored.Deleted, stored.ModifiedOn = false, r.ModifiedOn
+	if e.restamps {
+		stored.ModifiedOn = e.now
+	}
 	for _, f := range r.Fields {
 		held := stored.Field(f.Name)
 		switch {

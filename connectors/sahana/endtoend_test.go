@@ -294,22 +294,22 @@ func TestReadsOurService(t *testing.T) {
 		for _, registered := range []bool{false, true} {
 			t.Run(fmt.Sprint(via, " registered ", registered), func(t *testing.T) {
 				t.Parallel()
-				s, copy := newSite(t), gaplesstest.NewDestination("d")
+				s, held := newSite(t), gaplesstest.NewDestination("d")
 				if registered {
 					s.do(t, http.MethodPost, "sync/repository/register.json", `{"uuid":"`+us+`","name":"us","apitype":"eden"}`)
 				}
 				l := newLine(t).reads(s, map[string]any{"via": via, "repository": us})
-				l.to = copy
+				l.to = held
 				fill(t, s)
 				l.must(t)
-				same(t, "the first run", s.contents(t), copied(t, copy))
+				same(t, "the first run", s.contents(t), copied(t, held))
 				l.must(t)
 				l.quiet(t)
 				alter(t, s)
 				if n := l.must(t); n != 10 {
 					t.Errorf("10 changes took %d", n)
 				}
-				same(t, "changes", s.contents(t), copied(t, copy))
+				same(t, "changes", s.contents(t), copied(t, held))
 				l.quiet(t)
 			})
 		}

@@ -3,7 +3,6 @@ package sahana
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
+	"github.com/gapless-sync/gapless/state"
 	"github.com/gapless-sync/gapless/state/sqlite"
 )
 
@@ -56,6 +56,20 @@ func (r *rig) run(ctx context.Context, o engine.RunOptions) error {
 	}
 	_, err = e.Run(ctx, o)
 	return err
+}
+
+// must runs, and fails the test on an error, with what became a dead letter.
+func (r *rig) must(o engine.RunOptions) {
+	r.t.Helper()
+	err := r.run(r.t.Context(), o)
+	if err == nil {
+		return
+	}
+	letters, _ := r.store.DeadLetters(r.t.Context(), state.DeadLetterFilter{Connector: "c", Open: true})
+	for _, l := range letters {
+		r.t.Logf("%s %s: %s", l.Partition, l.Key, l.Reason)
+	}
+	r.t.Fatal(err)
 }
 
 // must fails the test on an error.
@@ -190,7 +204,8 @@ func readKilledAt(t *testing.T, via string, full bool, at int) bool {
 }
 
 // TestWriteKilledAtEveryRequest: neither before nor after a request took effect
-// does the death of a run lose anything.
+// does the death of a run lose anything, nor what waits for records that come
+// later.
 func TestWriteKilledAtEveryRequest(t *testing.T) {
 	t.Parallel()
 	for _, peer := range []string{"", "urn:uuid:us"} {
@@ -214,21 +229,24 @@ func TestWriteKilledAtEveryRequest(t *testing.T) {
 func writeKilledAt(t *testing.T, peer string, done bool, at int) bool {
 	t.Helper()
 	e, r := newEden(t), newRig(t)
-	source := gaplesstest.NewSource(organisations, offices)
-	put := func(table, key, name string) {
-		source.Put(table, key, fmt.Sprintf(`{"name":%q,"_meta":{"modified_on":%q}}`, name, e.now.Format("2006-01-02T15:04:05")))
+	source := gaplesstest.NewSource(offices, organisations)
+	put := func(table, key, name, refers string) {
+		if refers != "" {
+			refers = fmt.Sprintf(`"organisation_id":%q,"_references":{"organisation_id":{"resource":%q}},`, refers, organisations)
+		}
+		source.Put(table, key, fmt.Sprintf(`{"name":%q,%s"_meta":{"modified_on":%q}}`, name, refers, e.now.Format("2006-01-02T15:04:05")))
 	}
 	for i := range 6 {
-		put(organisations, fmt.Sprintf("urn:x:%d", i), "old")
-		put(offices, fmt.Sprintf("plain%d", i), "old")
+		put(organisations, fmt.Sprintf("urn:x:%d", i), "old", "")
+		put(offices, fmt.Sprintf("plain%d", i), "old", fmt.Sprintf("urn:x:%d", i))
 	}
 	r.source = source.As(gapless.ModelLog)
 	r.destination = &destination{client: e.client(func(o *clientOptions) { o.Retries = -1 }), state: r.dir, repository: peer, rows: 3, verify: verifyAll}
 	must(t, r.run(t.Context(), engine.RunOptions{}))
 	e.pass(time.Hour)
 	for i := range 3 {
-		put(organisations, fmt.Sprintf("urn:x:%d", i), "new")
-		put(offices, fmt.Sprintf("plain%d", i+5), "new")
+		put(organisations, fmt.Sprintf("urn:x:%d", i+5), "new", "")
+		put(offices, fmt.Sprintf("plain%d", i+5), "new", fmt.Sprintf("urn:x:%d", i+5))
 		source.Remove(offices, fmt.Sprintf("plain%d", i))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -256,12 +274,14 @@ func writeKilledAt(t *testing.T, peer string, done bool, at int) bool {
 	want, got := map[string][]string{}, map[string][]string{}
 	for _, table := range []string{organisations, offices} {
 		for key, data := range source.Records(table) {
-			name, _, _ := strings.Cut(strings.TrimPrefix(data, `{"name":"`), `"`)
-			want[table] = append(want[table], key+" "+name)
+			name, rest, _ := strings.Cut(strings.TrimPrefix(data, `{"name":"`), `"`)
+			line := key + " " + name
+			if _, refers, ok := strings.Cut(rest, `"organisation_id":"`); ok {
+				line += ">" + refers[:strings.IndexByte(refers, '"')]
+			}
+			want[table] = append(want[table], line)
 		}
-		for key, name := range maps.All(e.held(table)) {
-			got[table] = append(got[table], key+" "+name)
-		}
+		got[table] = e.links(table)
 	}
 	compare(t, want, got, fmt.Sprintf("killed at request %d", at))
 	return killed.Load()

@@ -48,19 +48,21 @@ func saveEntries(ctx context.Context, tx *sql.Tx, connector string, entries []st
 		return nil
 	}
 	const columns = "live_this, live_other, open, value"
-	var statements [3]*sql.Stmt
-	for i, statement := range []string{
-		upsert("entries", "collection, record_key, "+columns, "(collection, record_key)", columns),
-		`DELETE FROM entries WHERE collection = $1 AND record_key = $2`,
-		`DELETE FROM news WHERE collection = $1 AND seen IN (FALSE, TRUE) AND record_key = $2`,
-	} {
-		var err error
-		if statements[i], err = tx.PrepareContext(ctx, statement); err != nil {
-			return err
-		}
-		defer statements[i].Close()
+	save, err := tx.PrepareContext(ctx, upsert("entries", "collection, record_key, "+columns, "(collection, record_key)", columns))
+	if err != nil {
+		return err
 	}
-	save, remove, forget := statements[0], statements[1], statements[2]
+	defer save.Close()
+	remove, err := tx.PrepareContext(ctx, `DELETE FROM entries WHERE collection = $1 AND record_key = $2`)
+	if err != nil {
+		return err
+	}
+	defer remove.Close()
+	forget, err := tx.PrepareContext(ctx, `DELETE FROM news WHERE collection = $1 AND seen IN (FALSE, TRUE) AND record_key = $2`)
+	if err != nil {
+		return err
+	}
+	defer forget.Close()
 	// A statement that can be cancelled costs a goroutine; the transaction
 	// ends with ctx anyway.
 	ctx = context.WithoutCancel(ctx)

@@ -306,6 +306,43 @@ func (s *slow) finish(t *testing.T) {
 	}
 }
 
+// TestChangedMeanwhile changes a file while it is being downloaded, behind what
+// has been sent.
+func TestChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, from := range []int64{0, 1 << 20} {
+		t.Run(fmt.Sprintf("from %d", from), func(t *testing.T) {
+			t.Parallel()
+			f := serve(t, server.Options{})
+			content := strings.Repeat("0123456789abcdef", large/16)
+			f.write(t, "large", content)
+			for fresh := true; fresh; { // until its version can be told
+				f.ready(t, "cart", wants("large", content))
+				fresh = !strings.Contains(tree(t, f.carts)[filepath.Base(only(t, f.carts, `"uid":"cart"`))], `"version"`)
+			}
+			response := f.open(t, "GET", "cart?filename=x", "", "Range", fmt.Sprintf("bytes=%d-", from))
+			defer response.Body.Close()
+			if _, err := io.CopyN(io.Discard, response.Body, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.OpenFile(filepath.Join(f.root, "large"), os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = file.WriteAt([]byte("x"), large-10)
+			if err := errors.Join(err, file.Close(), os.Chtimes(file.Name(), noon, noon)); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.Copy(io.Discard, response.Body); err == nil || n+from+1<<20 > 512+large {
+				t.Errorf("%d bytes, %v", n, err)
+			}
+			if status, _ := f.settled(t, "cart"); status != "error" {
+				t.Errorf("the cart is %s", status)
+			}
+		})
+	}
+}
+
 // TestPinned has a cart meet everything that takes carts away while it is being
 // downloaded.
 func TestPinned(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -138,9 +139,11 @@ func (d *decoder) delim(want json.Delim, message string) error {
 	return nil
 }
 
-// invalid says why a body cannot be decoded, in the words of the original; what
-// is not about JSON passes through.
+// invalid says why a body cannot be decoded, in the words of the original.
 func invalid(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return refuse(http.StatusRequestTimeout, "the order did not come in within %v", orderPatience)
+	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return err
 	}

@@ -78,7 +78,7 @@ type Server struct {
 	carts   *carts
 	orders  chan struct{} // bounds the orders that are read at a time
 	places  chan struct{} // bounds the carts that are verified at a time
-	buffers sync.Pool     // of *[copyBytes]byte
+	buffers sync.Pool     // of *chunk
 
 	running context.Context //nolint:containedctx // ends with the server
 	stop    context.CancelFunc
@@ -102,7 +102,7 @@ func New(o Options) (*Server, error) {
 		opts: o, orders: make(chan struct{}, ordersAtATime), places: make(chan struct{}, cartsAtATime),
 		carts: &carts{shelf: shelf, limits: o.Limits, keep: o.Keep, now: o.Now, all: map[key]*cart{}},
 	}
-	s.buffers.New = func() any { return new([copyBytes]byte) }
+	s.buffers.New = func() any { return new(chunk) }
 	damaged, err := s.carts.load()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read the folder of carts: %w", err), shelf.close())
@@ -156,6 +156,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const allowed = "DELETE, GET, HEAD, POST"
 
 func (c *exchange) serve() error {
+	if c.r.Method == http.MethodPost {
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(orderPatience)) // where there are none, there is none
+	}
 	if c.s.running.Err() != nil {
 		return refuse(http.StatusServiceUnavailable, "the server is being stopped")
 	}
@@ -238,13 +241,11 @@ func (c *exchange) order(k key) error {
 	case <-c.r.Context().Done():
 		return context.Cause(c.r.Context())
 	}
-	control := http.NewResponseController(c.w)
-	_ = control.SetReadDeadline(time.Now().Add(orderPatience)) // where there are none, there is none
 	o, err := readOrder(c.r.Body, c.s.opts.Limits.Files)
-	_ = control.SetReadDeadline(time.Time{})
 	if err != nil {
-		return err
+		return err // what is left of the body is still bounded
 	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	if o.bundle && (strings.Contains(k.uid, "/") || transfer.CheckPath(k.uid) != nil) {
 		return refuse(http.StatusBadRequest, "the cart's name cannot be that of a folder, as bundle asks for")
 	}

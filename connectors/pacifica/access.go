@@ -46,15 +46,21 @@ type Access struct {
 	getenv func(string) string
 }
 
+// setDefaults is called once: what is negative becomes 0.
 func (a *Access) setDefaults() {
 	a.Timeout = cmp.Or(a.Timeout, time.Minute)
 	a.Retries = max(0, cmp.Or(a.Retries, 4))
 	if a.sleep == nil {
 		a.sleep = httpx.Sleep
 	}
-	if a.getenv == nil {
-		a.getenv = os.Getenv
+}
+
+// env returns a variable of the environment.
+func (a *Access) env(name string) string {
+	if a.getenv != nil {
+		return a.getenv(name)
 	}
+	return os.Getenv(name)
 }
 
 // credentials returns the headers that prove who sends a request to base, and
@@ -74,7 +80,7 @@ func (a *Access) credentials(base *url.URL, userinfo *url.Userinfo) (header http
 		login = userinfo.Username()
 		password, _ = userinfo.Password()
 	} else if !given {
-		if login, password, err = netrcLogin(base.Hostname(), a.getenv); err != nil {
+		if login, password, err = netrcLogin(base.Hostname(), a.env); err != nil {
 			return nil, nil, err
 		}
 	}

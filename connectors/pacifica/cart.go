@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/gapless-sync/gapless"
@@ -71,7 +72,7 @@ type CartOptions struct {
 
 // address returns the base address.
 func (o *CartOptions) address() string {
-	getenv := func(name, given, standard string) string { return cmp.Or(given, o.getenv(name), standard) }
+	getenv := func(name, given, standard string) string { return cmp.Or(given, o.env(name), standard) }
 	if address := getenv("CARTD_CART_API_URL", o.URL, ""); address != "" {
 		return address
 	}
@@ -117,7 +118,6 @@ type CartAPI struct {
 // NewCartAPI returns a client; it connects when it is first used. Its errors are
 // [gapless.Misconfigured] and name the option at fault.
 func NewCartAPI(opts CartOptions) (*CartAPI, error) {
-	opts.setDefaults()
 	if opts.newID == nil {
 		opts.newID = newUUID
 	}
@@ -230,8 +230,7 @@ func (a *CartAPI) order(files iter.Seq2[transfer.File, error]) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// checkOrdered returns why a cart server would never finish a cart with the
-// file.
+// checkOrdered returns why a file cannot be ordered.
 func checkOrdered(file transfer.File) (transfer.File, error) {
 	file, err := file.Check()
 	switch {
@@ -239,8 +238,8 @@ func checkOrdered(file transfer.File) (transfer.File, error) {
 		return file, err
 	case file.Origin == "":
 		return file, fmt.Errorf("%q has no id", file.Path)
-	case !utf8.ValidString(file.Origin) || len(file.Origin) > maxWirePath || strings.ContainsAny(file.Origin, "/?#\x00"):
-		return file, fmt.Errorf("%q has the id %.300q, which no archive has", file.Path, file.Origin)
+	case !utf8.ValidString(file.Origin) || len(file.Origin) > transfer.MaxPath || strings.ContainsFunc(file.Origin, unicode.IsControl):
+		return file, fmt.Errorf("%q has the id %q, which no archive has", file.Path, clip(file.Origin))
 	}
 	return file, nil
 }

@@ -82,7 +82,7 @@ func TestRefusedOrders(t *testing.T) {
 		files      []transfer.File
 	}{
 		{"none", "no files", nil},
-		{"id with a slash", `"1/2"`, []transfer.File{file("1/2", "p")}},
+		{"id with NUL", `"1\x002"`, []transfer.File{file("1\x002", "p")}},
 		{"no id", "no id", []transfer.File{file("", "p")}},
 		{"empty path", "empty", []transfer.File{file("1", "")}},
 		{"just a slash", "absolute", []transfer.File{file("1", "/")}},
@@ -118,17 +118,18 @@ func TestRefusedOrders(t *testing.T) {
 func TestOrders(t *testing.T) {
 	t.Parallel()
 	s := newCartServer(t)
-	s.contents = map[string]string{"1100": "x", "n-7": "y", "007": "z"}
+	s.contents = map[string]string{"1100": "x", "n-7": "y", "007": "z", "dir/x": "w"}
 	deep := strings.Repeat("0123456789/", 30) + "end"
 	list := []transfer.File{
 		{Path: deep, Size: 1, Algorithm: "SHA1", Hash: strings.ToUpper(sha1Of("x")), Origin: "1100"},
 		{Path: "a", Size: 1, Algorithm: "sha1", Hash: sha1Of("y"), Origin: "n-7"},
 		{Path: "b", Size: 1, Algorithm: "sha1", Hash: sha1Of("z"), Origin: "007"},
+		{Path: "c", Size: 1, Algorithm: "sha1", Hash: sha1Of("w"), Origin: "dir/x"},
 	}
 	d, dir := newDownloader(t, s.options())
 	_, err := d.Files(t.Context(), seqOf(list), DownloadOptions{})
 	must(t, err)
-	check(t, dir, map[string]string{deep: "x", "a": "y", "b": "z"})
+	check(t, dir, map[string]string{deep: "x", "a": "y", "b": "z", "c": "w"})
 	got := map[string]string{}
 	for _, f := range s.orders[0] {
 		got[string(f.ID)] = f.Path + " " + f.Algorithm + " " + f.Hash[:3]
@@ -136,7 +137,7 @@ func TestOrders(t *testing.T) {
 			t.Errorf("%d characters", len(f.Path))
 		}
 	}
-	want := map[string]string{"1100": wirePath(deep) + " sha1 " + sha1Of("x")[:3], `"n-7"`: "a sha1 " + sha1Of("y")[:3], `"007"`: "b sha1 " + sha1Of("z")[:3]}
+	want := map[string]string{"1100": wirePath(deep) + " sha1 " + sha1Of("x")[:3], `"n-7"`: "a sha1 " + sha1Of("y")[:3], `"007"`: "b sha1 " + sha1Of("z")[:3], `"dir/x"`: "c sha1 " + sha1Of("w")[:3]}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -409,4 +410,21 @@ func (c *cutWriter) Write(p []byte) (int, error) {
 	}
 	c.left -= len(p)
 	return c.ResponseWriter.Write(p)
+}
+
+// TestRetries counts how often a request is sent that nobody can serve.
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	for retries, want := range map[int]int{-1: 1, 0: 5, 1: 2, 3: 4} {
+		s := newCartServer(t)
+		s.act = func(w http.ResponseWriter, _ *http.Request, _ int) bool {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		opts := s.options()
+		opts.Retries = retries
+		if err := newCarts(t, opts).Delete(t.Context(), s.URL+"/x"); gapless.ExitCode(err) != gapless.ExitRecoverable || s.counts[http.MethodDelete] != want {
+			t.Errorf("retries %d: %d requests, %v", retries, s.counts[http.MethodDelete], err)
+		}
+	}
 }

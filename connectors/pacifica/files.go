@@ -323,6 +323,8 @@ func newEntry(id string, raw json.RawMessage) (entry, error) {
 		problem = errors.New("the file has no name")
 	case id == "":
 		problem = errors.New("the file has no _id")
+	case strings.Contains(id, "/"):
+		problem = errors.New("the file's _id is a path, for which a cart is never finished")
 	default:
 		f.File, problem = checkOrdered(f.File)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/config"
+	"github.com/gapless-sync/gapless/resolve"
 	"github.com/gapless-sync/gapless/service"
 	"github.com/gapless-sync/gapless/state"
 )
@@ -215,11 +216,16 @@ func (w *world) printConflict(l *located, c conflict) {
 	f.add("lost", "%s", lostText(c))
 	f.add("edited", "%s", moment(c.Edited))
 	f.add("found", "%s by run %s", moment(c.At), c.Run)
-	f.add("rule", "%s", clean(c.Rule+" "+c.Reason))
+	f.add("because", "%s", clean(c.Reason))
 	if d := c.Decision; d != nil {
 		f.add("decision", "%s, by %s at %s", clean(decisionText(*d)), clean(d.By), moment(d.At))
 	}
 	f.print(w.out, "  ")
+	for _, r := range resolve.Rules() {
+		if r.ID == c.Rule {
+			w.printf("  %s\n", w.dim(fmt.Sprintf("rule %s: if %s, then %s", r.ID, r.Facts, r.Decision)))
+		}
+	}
 }
 
 func valueText(value []byte) string {

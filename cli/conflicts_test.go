@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -31,4 +32,19 @@ func plant(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(store.Commit(ctx, l, c))
 	ts.Check(store.Release(ctx, l))
 	ts.Check(store.Close())
+}
+
+// resolve FIELD FLAG... decides about the open conflict of a field.
+func resolve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: resolve FIELD FLAG...")
+	}
+	ts.Check(ts.Exec("gapless", "conflicts", "list", "--json"))
+	var open []struct{ ID, Field string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &open))
+	i := slices.IndexFunc(open, func(c struct{ ID, Field string }) bool { return c.Field == args[0] })
+	if i < 0 {
+		ts.Fatalf("no open conflict about %s", args[0])
+	}
+	ts.Check(ts.Exec("gapless", append([]string{"conflicts", "resolve", open[i].ID}, args[1:]...)...))
 }

@@ -219,7 +219,9 @@ func (w *world) retryOne(ctx context.Context, p *service.Project, c config.Conne
 	defer func() { err = errors.Join(err, closeEnds()) }()
 	summary, err := e.Redrive(ctx, ids, engine.RunOptions{Stop: w.stop})
 	if !w.json && summary.Run != "" {
-		w.printSummary(summary, "")
+		conflicts, unread := openConflicts(ctx, p, c)
+		err = errors.Join(err, unread)
+		w.printSummary(summary, "", conflicts)
 	}
 	return err
 }

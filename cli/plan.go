@@ -11,6 +11,7 @@ import (
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/plan"
 	"github.com/gapless-sync/gapless/service"
+	"github.com/gapless-sync/gapless/state"
 )
 
 type planOptions struct {
@@ -48,8 +49,19 @@ func (w *world) plan(ctx context.Context, p *service.Project, chosen []config.Co
 			return explain(c.Name, err)
 		}
 		plans = append(plans, one)
-		if !w.json {
-			w.printPlan(one)
+		if w.json {
+			continue
+		}
+		w.printPlan(one)
+		if c.Between == nil {
+			continue
+		}
+		decided, err := p.Store.Conflicts(ctx, state.ConflictFilter{Connector: c.Name, Decided: true})
+		if err != nil {
+			return fmt.Errorf("read conflicts: %w", err)
+		}
+		if len(decided) > 0 {
+			w.printf("  and carry out %s about conflicts\n", plural(len(decided), "decision"))
 		}
 	}
 	if w.json {

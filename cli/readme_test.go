@@ -47,44 +47,77 @@ func TestReadmeWalk(t *testing.T) {
 		t.Skip("indexes the Go distribution")
 	}
 	t.Parallel()
-	page, err := os.ReadFile("../README.md")
+	follow(t, "README.md", "/tmp/tour", 15)
+}
+
+// TestTwoWayWalk does the same with the page about two-way connectors.
+func TestTwoWayWalk(t *testing.T) {
+	t.Parallel()
+	follow(t, "docs/two-way.md", "/tmp/relief", 15)
+}
+
+// follow runs the commands of a page that keeps what it makes in a folder, at
+// least so many, in the repository's own folder or where the page changes to.
+func follow(t *testing.T, page, folder string, least int) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", page))
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, tour := t.TempDir(), filepath.Join(t.TempDir(), "tour")
+	dir, made := t.TempDir(), filepath.Join(t.TempDir(), filepath.Base(folder))
 	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS("../examples")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(dir, "examples", "quickstart", ".gapless")); err != nil {
-		t.Fatal(err)
+	for _, project := range []string{"quickstart", "two-way", "two-way/there"} {
+		if err := os.RemoveAll(filepath.Join(dir, "examples", project, ".gapless")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	steps := walkOf(string(page))
-	if len(steps) < 15 {
-		t.Fatalf("the README has %d steps", len(steps))
+	env := append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(dir, ".cache"), "GOROOT=", "FOLDER=", "GAPLESS_CONFIG=")
+	steps := walkOf(string(text))
+	if len(steps) < least {
+		t.Fatalf("%s has %d steps", page, len(steps))
 	}
+	ids := strings.NewReplacer()
 	for _, s := range steps {
-		if strings.HasPrefix(s.command, "go build ") || strings.HasPrefix(s.command, "export PATH=") {
+		command := ids.Replace(strings.ReplaceAll(strings.ReplaceAll(s.command, "go run ./cmd/gapless", "gapless"), folder, made))
+		if strings.HasPrefix(command, "go build ") || strings.HasPrefix(command, "export PATH=") {
 			continue // the test has the command on its path
 		}
-		command := strings.ReplaceAll(s.command, "go run ./cmd/gapless", "gapless")
-		command = strings.ReplaceAll(command, "/tmp/tour", tour)
-		sh := exec.Command("sh", "-c", command)
-		sh.Dir = dir
-		sh.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(dir, ".cache"), "GOROOT=", "FOLDER=", "GAPLESS_CONFIG=")
-		out, err := sh.CombinedOutput()
-		text := strings.ReplaceAll(string(out), tour, "/tmp/tour")
-		if refused := strings.Contains(text, " refused in "); (err != nil) != refused {
-			t.Fatalf("%s: %v\n%s", s.command, err, text)
+		if to, changes := strings.CutPrefix(command, "cd "); changes {
+			dir = to
+			continue
 		}
-		if diff := compare(shape(s.prints), shape(strings.Split(text, "\n"))); diff != "" {
-			t.Errorf("%s prints something else (-README +printed):\n%s", s.command, diff)
+		sh := exec.Command("sh", "-c", command)
+		sh.Dir, sh.Env = dir, env
+		out, err := sh.CombinedOutput()
+		printed := strings.ReplaceAll(string(out), made, folder)
+		if refused := strings.Contains(printed, " refused in "); (err != nil) != refused {
+			t.Fatalf("%s: %v\n%s", s.command, err, printed)
+		}
+		if diff := compare(shape(s.prints), shape(strings.Split(printed, "\n"))); diff != "" {
+			t.Errorf("%s prints something else (-page +printed):\n%s", s.command, diff)
+		}
+		if shown := conflictID.FindAllString(strings.Join(s.prints, "\n"), -1); len(shown) > 0 {
+			ids = renamed(shown, conflictID.FindAllString(printed, -1))
 		}
 	}
 }
 
+// renamed replaces the ids of conflicts that a page shows with those that were
+// printed in their places.
+func renamed(shown, printed []string) *strings.Replacer {
+	var pairs []string
+	for i := range min(len(shown), len(printed)) {
+		pairs = append(pairs, shown[i], printed[i])
+	}
+	return strings.NewReplacer(pairs...)
+}
+
 var (
 	progressLine = regexp.MustCompile(`^docs: (searchable: )?[\d,]+ (of|records?)\b`)
-	varying      = regexp.MustCompile(`\b[rcp]-[0-9a-v]{12,}|\b[0-9a-f]{12}\.\.\.[0-9a-f]+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|[\d,.]*\d (ms|s|B|kB|MB)\b|[\d,.]*\d`)
+	conflictID   = regexp.MustCompile(`\bx-[0-9a-f]{16}\b`)
+	varying      = regexp.MustCompile(`\bx-[0-9a-f]{16}\b|\b[rcp]-[0-9a-v]{12,}|\b[0-9a-f]{12}\.\.\.[0-9a-f]+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|[\d,.]*\d (ms|s|B|kB|MB)\b|[\d,.]*\d`)
 	spaces       = regexp.MustCompile(`\s+`)
 )
 

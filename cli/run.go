@@ -14,6 +14,7 @@ import (
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/plan"
 	"github.com/gapless-sync/gapless/service"
+	"github.com/gapless-sync/gapless/state"
 )
 
 type runOptions struct {
@@ -130,9 +131,27 @@ func (w *world) runOne(ctx context.Context, p *service.Project, c config.Connect
 		searchable = w.waitSearchable(ctx, p, c, summary.Serial)
 	}
 	if !w.json && summary.Run != "" {
-		w.printSummary(summary, searchable)
+		conflicts, unread := openConflicts(ctx, p, c)
+		err = errors.Join(err, unread)
+		w.printSummary(summary, searchable, conflicts)
 	}
 	return err
+}
+
+// openConflicts says how many conflicts a two-way connector has; empty if it is
+// none.
+func openConflicts(ctx context.Context, p *service.Project, c config.Connector) (string, error) {
+	if c.Between == nil {
+		return "", nil
+	}
+	open, err := p.Store.Conflicts(context.WithoutCancel(ctx), state.ConflictFilter{Connector: c.Name, Open: true})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("read conflicts: %w", err)
+	case len(open) == 0:
+		return "0 open", nil
+	}
+	return count(len(open)) + " open, see gapless conflicts list", nil
 }
 
 // events returns what shows the events of a run: as bars or lines, and as JSON
@@ -185,7 +204,7 @@ func (w *world) waitSearchable(ctx context.Context, p *service.Project, c config
 }
 
 // printSummary prints the account of a run.
-func (w *world) printSummary(s engine.Summary, searchable string) {
+func (w *world) printSummary(s engine.Summary, searchable, conflicts string) {
 	w.printf("%s  %s in %s  %s\n", w.bold(s.Connector), w.outcome(s), seconds(s.Seconds), w.dim("run "+s.Run))
 	var f facts
 	for _, group := range byRule(s.Partitions) {
@@ -198,6 +217,12 @@ func (w *world) printSummary(s engine.Summary, searchable string) {
 	f.add("pushed", "%s, synced %s", count(n.Pushed), count(n.Synced))
 	if searchable != "" {
 		f.add("searchable", "%s", searchable)
+	}
+	if conflicts != "" {
+		f.add("conflicts", "%s", conflicts)
+	}
+	for _, note := range s.Notes {
+		f.add("note", "%s", clean(note))
 	}
 	for _, c := range certificates(s.Partitions) {
 		f.add("certificate", "%s", c)

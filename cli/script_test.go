@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"approve": approve,
 			"carsend": carSend,
 			"plant":   plant,
+			"resolve": resolve,
 		},
 	})
 }

@@ -50,7 +50,8 @@ type ConnectorStatus struct {
 	// Runner holds the connector's lease; nil if nobody does.
 	Runner     *Runner           `json:"runner,omitempty"`
 	Partitions []PartitionStatus `json:"partitions"`
-	// Records known to be at the destination.
+	// Records known to be at the destination; of a two-way connector, at its
+	// first side.
 	Records uint64 `json:"records"`
 	// DeadLetters that are open.
 	DeadLetters int `json:"dead_letters"`
@@ -172,7 +173,9 @@ func (p *Project) connectorStatus(ctx context.Context, c config.Connector, now t
 		return s, err
 	}
 	for _, q := range partitions {
-		s.Records += q.Records
+		if c.Between == nil || strings.HasPrefix(q.ID, state.This.String()+"/") {
+			s.Records += q.Records
+		}
 		s.Partitions = append(s.Partitions, PartitionStatus{
 			ID: q.ID, Records: q.Records, Checkpoint: q.Checkpoint, Outcome: q.Outcome, Rule: q.Rule,
 			Run: q.LastRun, Error: q.Error, Code: q.ErrorCode, Updated: q.Updated,

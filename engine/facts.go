@@ -46,7 +46,11 @@ func (e *Engine) survey(ctx context.Context, session gapless.Session, full bool)
 func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix string, session gapless.Session, full bool) (*survey, error) {
 	s := &survey{source: source, prefix: prefix}
 	var err error
-	if s.description, err = source.Describe(ctx); err != nil {
+	s.description, err = source.Describe(ctx)
+	if coded, ok := errors.AsType[*gapless.Error](err); ok && prefix != "" && coded.Code == gapless.CodeUnknownName {
+		s.description, err = gapless.Description{Model: gapless.ModelLog}, nil // a side may begin with nothing
+	}
+	if err != nil {
 		return nil, fmt.Errorf("describe source: %w", err)
 	}
 	if s.status, err = session.Status(ctx); err != nil {

@@ -35,7 +35,8 @@ type matter struct {
 	give      [2]resolve.Method // what has to be done to each side; empty for nothing
 	refused   [2]refusal
 	conflicts []state.Conflict
-	carried   []string // decisions by hand that are part of it
+	// settles are conflicts that are no more: decided, or held until now.
+	settles []state.Conflict
 }
 
 // refusal says whether a side did not take what it was given.
@@ -53,7 +54,7 @@ func (m *matter) open() bool { return m.refused != [2]refusal{} }
 
 // settle takes every key that has news, or is open, page by page.
 func (c *collection) settle(ctx context.Context) error {
-	decided, err := c.decisions(ctx)
+	inbox, err := c.inbox(ctx)
 	if err != nil {
 		return err
 	}
@@ -72,20 +73,22 @@ func (c *collection) settle(ctx context.Context) error {
 			break
 		}
 		after = page[len(page)-1].Key
-		if err := c.settlePage(ctx, page, decided); err != nil {
+		if err := c.settlePage(ctx, page, inbox); err != nil {
 			return err
 		}
 	}
 	c.again = true
-	return c.settleDecided(ctx, decided)
+	return c.settleDecided(ctx, inbox)
 }
 
 // settleDecided settles keys that somebody decided about and that nothing else
 // brought up.
-func (c *collection) settleDecided(ctx context.Context, decided map[string][]state.Conflict) error {
+func (c *collection) settleDecided(ctx context.Context, inbox map[string][]state.Conflict) error {
 	var keys []string
-	for key := range decided {
-		keys = append(keys, key)
+	for key, list := range inbox {
+		if slices.ContainsFunc(list, func(x state.Conflict) bool { return x.Decision.Take != "" }) {
+			keys = append(keys, key)
+		}
 	}
 	slices.Sort(keys)
 	for some := range slices.Chunk(keys, c.Settings.BatchRows) {
@@ -99,37 +102,43 @@ func (c *collection) settleDecided(ctx context.Context, decided map[string][]sta
 				page = append(page, state.Unsettled{Key: key, Entry: e.Value})
 			}
 		}
-		if err := c.settlePage(ctx, page, decided); err != nil {
+		if err := c.settlePage(ctx, page, inbox); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// decisions returns what people decided about keys of the collection.
-func (c *collection) decisions(ctx context.Context) (map[string][]state.Conflict, error) {
-	list, err := c.Store.Conflicts(ctx, state.ConflictFilter{Connector: c.Connector, Collection: c.name, Decided: true})
-	if err != nil {
-		return nil, fmt.Errorf("read decisions: %w", err)
-	}
+// inbox returns, by key, what people decided about the collection, and what
+// waits for them to decide.
+func (c *collection) inbox(ctx context.Context) (map[string][]state.Conflict, error) {
 	byKey := map[string][]state.Conflict{}
-	for _, d := range list {
-		byKey[d.Key] = append(byKey[d.Key], d)
+	for _, f := range []state.ConflictFilter{{Decided: true}, {Open: true, Held: true}} {
+		f.Connector, f.Collection = c.Connector, c.name
+		list, err := c.Store.Conflicts(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("read the inbox: %w", err)
+		}
+		for _, x := range list {
+			if f.Decided || x.Decision.Take == "" {
+				byKey[x.Key] = append(byKey[x.Key], x)
+			}
+		}
 	}
 	return byKey, nil
 }
 
 // settlePage decides on a page of keys, stores what is lost before it is lost,
 // pushes, syncs, and remembers.
-func (c *collection) settlePage(ctx context.Context, page []state.Unsettled, decided map[string][]state.Conflict) error {
+func (c *collection) settlePage(ctx context.Context, page []state.Unsettled, inbox map[string][]state.Conflict) error {
 	s := &settling{collection: c, byKey: make(map[string]*matter, len(page))}
 	var lost []state.Conflict
 	for i := range page {
-		m, err := c.decide(&page[i], decided[page[i].Key])
+		m, err := c.decide(&page[i], inbox[page[i].Key])
 		if err != nil {
 			return describe(c.name, page[i].Key, err)
 		}
-		delete(decided, m.key)
+		delete(inbox, m.key)
 		s.keys, s.byKey[m.key] = append(s.keys, m), m
 		lost = append(lost, m.conflicts...)
 	}
@@ -147,7 +156,7 @@ func (c *collection) settlePage(ctx context.Context, page []state.Unsettled, dec
 }
 
 // decide says what becomes of one key.
-func (c *collection) decide(u *state.Unsettled, decided []state.Conflict) (*matter, error) {
+func (c *collection) decide(u *state.Unsettled, inbox []state.Conflict) (*matter, error) {
 	m := &matter{key: u.Key, news: u.News}
 	before, err := decodeEntry(u.Entry)
 	if err != nil {
@@ -166,12 +175,17 @@ func (c *collection) decide(u *state.Unsettled, decided []state.Conflict) (*matt
 		m.wanted[i] = m.now.sides[i].at
 	}
 	m.findOwner()
-	for i := range decided {
-		if err := m.obey(c, &decided[i]); err != nil {
+	for i := range inbox {
+		if inbox[i].Decision.Take == "" {
+			continue
+		}
+		if err := m.obey(c, &inbox[i]); err != nil {
 			return nil, err
 		}
 	}
-	return m, m.resolve(c)
+	held, err := m.resolve(c)
+	m.settles = slices.DeleteFunc(slices.Clone(inbox), func(x state.Conflict) bool { return held && x.Decision.Take == "" })
+	return m, err
 }
 
 // byHand names in times of edits who decided.
@@ -179,7 +193,6 @@ const byHand = "by hand"
 
 // obey makes what a person decided an edit of both sides.
 func (m *matter) obey(c *collection, d *state.Conflict) error {
-	m.carried = append(m.carried, d.ID)
 	value := d.Decision.Value
 	switch d.Decision.Take {
 	case state.TakeThis:
@@ -236,8 +249,9 @@ func (m *matter) findOwner() {
 	}
 }
 
-// resolve asks the policy, and finds what has to be done to each side.
-func (m *matter) resolve(c *collection) error {
+// resolve asks the policy, and finds what has to be done to each side. It
+// reports whether the policy leaves the record to a person.
+func (m *matter) resolve(c *collection) (held bool, err error) {
 	in := resolve.Input{
 		Local: m.wanted[0], Remote: m.wanted[1], Base: m.now.base, BaseDeleted: m.now.baseDeleted, Now: c.Now(),
 	}
@@ -245,7 +259,7 @@ func (m *matter) resolve(c *collection) error {
 	m.after = m.now
 	result, err := c.resolver.Resolve(&in)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c.future += uint64(len(result.Future))
 	m.report(c, &result)
@@ -255,15 +269,16 @@ func (m *matter) resolve(c *collection) error {
 			Data: result.Data, Modified: result.Modified, Times: result.Times, Seen: result.Seen, Deleted: result.Deleted, ReplacedBy: result.ReplacedBy,
 		}
 	}
-	if result.Action == resolve.ActionConflict {
+	held = result.Action == resolve.ActionConflict
+	if held {
 		agreed = m.wanted // each side keeps what it has, with what was decided by hand
 	}
 	for i := range agreed {
 		if err := m.giveTo(c, i, agreed[i]); err != nil {
-			return err
+			return held, err
 		}
 	}
-	return nil
+	return held, nil
 }
 
 // report puts what was not taken into the inbox.
@@ -580,7 +595,7 @@ func (s *settling) remember(ctx context.Context) error {
 		}
 		commit.Entries = append(commit.Entries, e)
 		if !m.open() {
-			commit.Carried = append(commit.Carried, m.carried...)
+			commit.Settled = append(commit.Settled, m.settles...)
 		}
 		for i := range m.news {
 			s.count(m, state.Side(i))

@@ -276,6 +276,17 @@ func TestTwoWayHeldConflict(t *testing.T) {
 	if got := p.both()["k"]; got != `{"v":2,"w":9,"x":1}` {
 		t.Errorf("the decisions were not carried out: %s", got)
 	}
+	// Another conflict goes away because the sides come to agree.
+	a.Edit("r", "l", `{"v":3}`, noon.Add(3*time.Hour))
+	b.Edit("r", "l", `{"v":4}`, noon.Add(3*time.Hour))
+	p.mustRun()
+	a.Edit("r", "l", `{"v":4}`, noon.Add(4*time.Hour))
+	p.mustRun()
+	for _, x := range p.conflicts() {
+		if x.ResolvedBy == "" {
+			t.Errorf("%+v is still open", x)
+		}
+	}
 }
 
 // A deletion and an edit that did not know of each other.

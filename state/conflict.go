@@ -86,6 +86,9 @@ type ConflictFilter struct {
 	// Open selects conflicts that are not resolved, Decided those of them that
 	// wait for a run to carry out what was decided.
 	Open, Decided bool
+	// Held selects conflicts that wait for a decision with both sides as they
+	// were.
+	Held bool
 	// Limit bounds how many are returned; 0 or less means no bound.
 	Limit int
 }

@@ -152,9 +152,11 @@ type Commit struct {
 	// Conflicts are added. One whose id is there already gets Run and At and
 	// keeps the rest; once it was decided it keeps all.
 	Conflicts []Conflict
-	// Carried lists the ids of conflicts whose decision was carried out. They
-	// are resolved; ids that are not decided and open are passed over.
-	Carried []string
+	// Settled lists conflicts, as they were read, that are no more: what was
+	// decided has been carried out, or both sides agree. One that was decided
+	// otherwise since it was read stays open; ids that are not open are passed
+	// over.
+	Settled []Conflict
 	// At is when letters and conflicts count as resolved; zero means the clock
 	// of this machine.
 	At time.Time

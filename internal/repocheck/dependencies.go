@@ -31,7 +31,7 @@ func Dependencies() []Dependency {
 		{"github.com/tidwall/gjson", []string{"mapping", "resolve", "delta", "hub", "cli", "connectors/*", "connectors/car/framework", "connectors/car/server", "connectors/car/server/query", "connectors/sahana/s3", "connectors/sahana/server", "internal/bench"}, "validates and reads fields of raw bytes without decoding them"},
 		{"github.com/vektah/gqlparser/v2", []string{"connectors/car/server/query"}, "the syntax of GraphQL"},
 		{"github.com/vbauerster/mpb/v8", []string{"cli"}, "progress bars"},
-		{"github.com/zeebo/xxh3", []string{"proof", "delta", "hub", "connectors/*", "connectors/sahana/s3", "connectors/car/framework"}, "digests and fingerprints at memory speed; not cryptographic"},
+		{"github.com/zeebo/xxh3", []string{"engine", "proof", "delta", "hub", "connectors/*", "connectors/sahana/s3", "connectors/car/framework"}, "digests and fingerprints at memory speed; not cryptographic"},
 		{"golang.org/x/crypto", []string{"connectors/pushapi"}, "hashes of passwords: argon2id and bcrypt"},
 		{"golang.org/x/sync", []string{"engine", "service", "cli", "hub", "connectors/car"}, "errgroup"},
 		{"golang.org/x/time", []string{"transfer"}, "one rate limit for all streams"},

@@ -176,16 +176,21 @@ func resolve(ctx context.Context, tx *sql.Tx, l state.Lease, c state.Commit) err
 		at = time.Now()
 	}
 	const set = ` SET resolved_at = $1, resolved_by = $2 WHERE id = $3 AND connector = $4 AND resolved_at = 0`
-	do := func(stmt *sql.Stmt, id *string) error {
+	err := each(ctx, tx, `UPDATE dead_letters`+set, c.Resolved, func(stmt *sql.Stmt, id *string) error {
 		if _, err := stmt.ExecContext(ctx, nanos(at), by, *id, l.Connector); err != nil {
 			return fmt.Errorf("resolve %s: %w", *id, err)
 		}
 		return nil
-	}
-	if err := each(ctx, tx, `UPDATE dead_letters`+set, c.Resolved, do); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	return each(ctx, tx, `UPDATE conflicts`+set+` AND take <> ''`, c.Carried, do)
+	return each(ctx, tx, `UPDATE conflicts`+set+` AND decided_at = $5`, c.Settled, func(stmt *sql.Stmt, x *state.Conflict) error {
+		if _, err := stmt.ExecContext(ctx, nanos(at), by, x.ID, l.Connector, nanos(x.Decision.At)); err != nil {
+			return fmt.Errorf("resolve conflict %s: %w", x.ID, err)
+		}
+		return nil
+	})
 }
 
 func openLetters(ctx context.Context, tx *sql.Tx, letters []state.DeadLetter) error {

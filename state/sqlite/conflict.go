@@ -110,6 +110,7 @@ func (s *Store) Conflicts(ctx context.Context, f state.ConflictFilter) ([]state.
 	if f.Decided {
 		where.terms = append(where.terms, "take <> ''")
 	}
+	where.equal("held", true, f.Held)
 	query := `SELECT ` + conflictColumns + ` FROM conflicts` + where.clause() + ` ORDER BY found_at DESC, id DESC` + where.limit(f.Limit)
 	all, err := list(ctx, s.read, scanConflict, query, where.args...)
 	return all, s.failed(ctx, "read conflicts", err)

@@ -164,7 +164,7 @@ func commitFenced(t *testing.T, s state.Store) {
 		{"dead letters", state.Commit{DeadLetters: all.DeadLetters}},
 		{"entries", state.Commit{Entries: all.Entries}},
 		{"conflicts", state.Commit{Conflicts: all.Conflicts}},
-		{"carried", state.Commit{Carried: []string{"x-0"}}},
+		{"settled", state.Commit{Settled: []state.Conflict{{ID: "x-0"}}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wantFenced(t, "old epoch", s.Commit(t.Context(), old, test.commit))
@@ -180,7 +180,7 @@ func commitRepeated(t *testing.T, s state.Store) {
 	commit(t, s, l, state.Commit{Conflicts: []state.Conflict{sampleConflict(l, "x-0")}})
 	decide(t, s, "x-0", state.TakeThis)
 	c := full(l)
-	c.Resolved, c.Carried = []string{remember(t, s).Letters[0].ID}, []string{"x-0"}
+	c.Resolved, c.Settled = []string{remember(t, s).Letters[0].ID}, []state.Conflict{{ID: "x-0"}}
 	commit(t, s, l, c)
 	want := remember(t, s)
 	commit(t, s, l, c)
@@ -209,7 +209,7 @@ func commitForeign(t *testing.T, s state.Store) {
 			t.Errorf("%s of another connector were committed", test.name)
 		}
 	}
-	commit(t, s, l, state.Commit{Resolved: []string{before.Letters[0].ID, "d-unknown"}, Carried: []string{"x-0", "x-unknown"}}) // passed over
+	commit(t, s, l, state.Commit{Resolved: []string{before.Letters[0].ID, "d-unknown"}, Settled: []state.Conflict{{ID: "x-0"}, {ID: "x-unknown"}}}) // passed over
 	equal(t, "after foreign commits", before, remember(t, s))
 }
 

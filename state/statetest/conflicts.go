@@ -44,7 +44,7 @@ func conflictsKept(t *testing.T, s state.Store) {
 	commit(t, s, l, state.Commit{Conflicts: []state.Conflict{again}})
 	wantConflict(t, s, "found again after it was decided", c)
 
-	commit(t, s, l, state.Commit{Carried: []string{"x-1"}, At: at(31)})
+	commit(t, s, l, state.Commit{Settled: []state.Conflict{c}, At: at(31)})
 	c.ResolvedAt, c.ResolvedBy = at(31), l.Holder
 	commit(t, s, l, state.Commit{Conflicts: []state.Conflict{again}})
 	wantConflict(t, s, "found again after it was resolved", c)
@@ -80,11 +80,13 @@ func conflictsDecided(t *testing.T, s state.Store) {
 	wantConflict(t, s, "dismissed", dismissed)
 
 	run := sampleRun(l, "r-2", at(50))
-	commit(t, s, l, state.Commit{Run: &run, Carried: []string{"x-1", "x-2", "x-3"}, At: at(51)})
+	otherwise := open
+	otherwise.Decision.At = at(39)
+	commit(t, s, l, state.Commit{Run: &run, Settled: []state.Conflict{otherwise, decided, dismissed}, At: at(51)})
 	decided.ResolvedAt, decided.ResolvedBy = at(51), "r-2"
 	wantConflict(t, s, "carried out", decided)
 	wantConflict(t, s, "carried out after it was dismissed", dismissed)
-	wantConflict(t, s, "carried out without a decision", open)
+	wantConflict(t, s, "decided otherwise meanwhile", open)
 
 	for _, id := range []string{"x-2", "x-3"} {
 		err := s.Decide(t.Context(), id, state.Decision{Take: state.TakeThis, By: "me", At: at(60)})
@@ -131,7 +133,11 @@ func conflictsFiltered(t *testing.T, s state.Store) {
 	decide(t, s, "2", state.TakeThis)
 	decide(t, s, "3", state.TakeThis)
 	decide(t, s, "4", state.TakeNothing)
-	commit(t, s, c, state.Commit{Carried: []string{"3"}, At: time.Unix(1, 0)})
+	third, err := s.Conflict(t.Context(), "3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, c, state.Commit{Settled: []state.Conflict{third}, At: time.Unix(1, 0)})
 	for _, test := range []struct {
 		name   string
 		filter state.ConflictFilter

@@ -53,7 +53,7 @@ func job(t *testing.T, f *fixture, filename string) map[string]any {
 func pythons(t *testing.T) (list []string) {
 	t.Helper()
 	seen := map[string]bool{}
-	for _, name := range []string{"python3", "/usr/bin/python3"} {
+	for _, name := range []string{"/usr/bin/python3", "python3"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			continue

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+)
+
+// TestReplacedWhilePinned replaces a cart between the moment in which a
+// download pins it and the one in which it reads what is in it.
+func TestReplacedWhilePinned(t *testing.T) {
+	t.Parallel()
+	shelf, err := openShelf(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shelf.close() })
+	o := Options{Files: &Folder{}, Dir: "x"}
+	if err := o.setDefaults(); err != nil {
+		t.Fatal(err)
+	}
+	cs := &carts{shelf: shelf, limits: o.Limits, keep: o.Keep, now: time.Now, all: map[key]*cart{}}
+	k := key{"owner", "uid"}
+	ready := func(path string) *cart {
+		t.Helper()
+		entries := []entry{{ID: "1", Path: path, Algorithm: "md5"}}
+		c, err := cs.add(k, order{entries: entries})
+		if err := errors.Join(err, cs.settle(c, entries, "")); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := ready("first")
+	p, err := cs.pin(k)
+	if err != nil || p.cart != first {
+		t.Fatal(err)
+	}
+	ready("second")
+	if a, err := cs.layout(p, "x"); !errors.Is(err, gapless.ErrNotFound) {
+		t.Errorf("the download is given %v, %v", a, err)
+	}
+	if err := cs.settle(first, nil, "too late"); err != nil {
+		t.Fatal(err)
+	}
+	if l, ok := cs.find(k); !ok || l.State != Ready {
+		t.Errorf("the second cart is %+v after the first was settled", l)
+	}
+	p, err = cs.pin(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cs.remove(k); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := cs.layout(p, "x"); !errors.Is(err, gapless.ErrNotFound) {
+		t.Errorf("the download is given %v, %v", a, err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -213,34 +214,95 @@ func TestSplitIsBounded(t *testing.T) {
 	}
 }
 
-// TestPolling grows from a fraction of a second to seconds, tells of a cart that
-// takes long, and ends by the clock.
+// answers is a server without a network, for tests of time.
+type answers func(r *http.Request) *http.Response
+
+func (f answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	if response := f(r); response != nil {
+		response.Body, response.Request = http.NoBody, r
+		return response, nil
+	}
+	<-r.Context().Done()
+	return nil, context.Cause(r.Context())
+}
+
+func status(code int, status string) *http.Response {
+	return &http.Response{StatusCode: code, Header: http.Header{headerStatus: {status}, headerMessage: {""}}}
+}
+
+// TestPolling begins with a fraction of a second and grows to five, tells of a
+// cart that takes long, and ends by the clock.
 func TestPolling(t *testing.T) {
 	t.Parallel()
-	s := newCartServer(t)
-	s.act = func(w http.ResponseWriter, r *http.Request, _ int) bool {
-		if r.Method != http.MethodHead {
-			return false
+	synctest.Test(t, func(t *testing.T) {
+		var asked []time.Duration
+		var told []string
+		began := time.Now()
+		a, err := NewCartAPI(CartOptions{Access: Access{getenv: noEnv}, Notify: func(n Notice) {
+			told = append(told, fmt.Sprint(n.Kind, " ", n.Elapsed.Round(time.Minute), " ", n.Message))
+		}})
+		must(t, err)
+		a.server.http.Transport = answers(func(*http.Request) *http.Response {
+			asked = append(asked, time.Since(began))
+			return status(http.StatusNoContent, "staging")
+		})
+		err = a.WaitForCart(t.Context(), a.URL()+"/x", 7*time.Minute)
+		if e, ok := errors.AsType[*gapless.Error](err); !ok || e.Code != gapless.CodeCart || gapless.ExitCode(err) != 51 || !strings.Contains(err.Error(), "not ready after 7m0s; heard last: staging") {
+			t.Errorf("got %v", err)
 		}
-		pacificaHeaders(w, http.StatusNoContent, "staging", "")
-		return true
-	}
-	var pauses []time.Duration
-	opts := s.options()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	opts.sleep = func(ctx context.Context, d time.Duration) error {
-		if pauses = append(pauses, d); len(pauses) == 40 {
-			cancel(gapless.ErrInterrupted)
+		if took := time.Since(began); took != 7*time.Minute {
+			t.Errorf("it took %s", took)
 		}
-		return context.Cause(ctx)
+		if asked[0] != 0 || asked[1] != 50*time.Millisecond || asked[2] != 125*time.Millisecond || asked[len(asked)-1]-asked[len(asked)-2] != 5*time.Second {
+			t.Errorf("asked after %v", asked)
+		}
+		if diff := cmp.Diff([]string{"pending 2m0s staging", "pending 4m0s staging", "pending 6m0s staging"}, told); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestServerIsAway during the staging of a cart: for less than a minute it does
+// not matter, for longer the wait ends.
+func TestServerIsAway(t *testing.T) {
+	t.Parallel()
+	for _, away := range []time.Duration{50 * time.Second, 5 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			a, err := NewCartAPI(CartOptions{Access: Access{getenv: noEnv}})
+			must(t, err)
+			a.server.http.Transport = answers(func(*http.Request) *http.Response {
+				switch since := time.Since(began); {
+				case since < time.Minute:
+					return status(http.StatusNoContent, "staging")
+				case since < time.Minute+away:
+					return status(http.StatusServiceUnavailable, "")
+				}
+				return status(http.StatusNoContent, "ready")
+			})
+			err = a.WaitForCart(t.Context(), a.URL()+"/x", 0)
+			if away < patience {
+				must(t, err)
+			} else if took := time.Since(began); gapless.ExitCode(err) != gapless.ExitRecoverable || took > 3*time.Minute {
+				t.Errorf("after %s: %v", took, err)
+			}
+		})
 	}
-	err := newCarts(t, opts).WaitForCart(ctx, s.URL+"/x", time.Minute)
-	if !errors.Is(err, gapless.ErrInterrupted) {
-		t.Errorf("got %v", err)
-	}
-	if pauses[0] != 50*time.Millisecond || pauses[39] != 5*time.Second || !slices.IsSorted(pauses) {
-		t.Errorf("pauses %v", pauses)
-	}
+}
+
+// TestSilentServer neither answers nor closes.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		a, err := NewCartAPI(CartOptions{Access: Access{Retries: 1, getenv: noEnv}})
+		must(t, err)
+		a.server.http.Transport = answers(func(*http.Request) *http.Response { return nil })
+		err = a.Delete(t.Context(), a.URL()+"/x")
+		if took := time.Since(began).Round(time.Minute); gapless.ExitCode(err) != 51 || !strings.Contains(fmt.Sprint(err), "nothing came for 1m0s") || took != 2*time.Minute {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
 }
 
 // TestCancelDeletesTheCart stops a download at each of its stages.

@@ -31,7 +31,7 @@ func TestMisbehavingServer(t *testing.T) {
 			return func(w http.ResponseWriter, _ int, _ string, files []orderedFile) { _, _ = w.Write(change(s, files)) }
 		}
 	}
-	status := func(method string, code int, header ...string) func(*cartServer) actFunc {
+	says := func(method string, code int, header ...string) func(*cartServer) actFunc {
 		return func(*cartServer) actFunc {
 			return func(w http.ResponseWriter, r *http.Request, _ int) bool {
 				if r.Method != method {
@@ -66,33 +66,33 @@ func TestMisbehavingServer(t *testing.T) {
 		once, always int
 		says         string
 	}{
-		{name: "order answered 200", act: status(http.MethodPost, 200), always: 55, says: "answers 200"},
-		{name: "order answered 400", act: status(http.MethodPost, 400), always: 54, says: "answers 400"},
-		{name: "order answered 401", act: status(http.MethodPost, 401), once: 52, always: 52, says: "answers 401"},
-		{name: "order answered 403", act: status(http.MethodPost, 403), once: 53, always: 53, says: "answers 403"},
-		{name: "order answered 415", act: status(http.MethodPost, 415), always: 54, says: "answers 415"},
-		{name: "order answered 500", act: status(http.MethodPost, 500), always: 10, says: "answers 500"},
-		{name: "order answered 503", act: status(http.MethodPost, 503, "Retry-After", "1"), always: 10, says: "answers 503"},
+		{name: "order answered 200", act: says(http.MethodPost, 200), always: 55, says: "answers 200"},
+		{name: "order answered 400", act: says(http.MethodPost, 400), always: 54, says: "answers 400"},
+		{name: "order answered 401", act: says(http.MethodPost, 401), once: 52, always: 52, says: "answers 401"},
+		{name: "order answered 403", act: says(http.MethodPost, 403), once: 53, always: 53, says: "answers 403"},
+		{name: "order answered 415", act: says(http.MethodPost, 415), always: 54, says: "answers 415"},
+		{name: "order answered 500", act: says(http.MethodPost, 500), always: 10, says: "answers 500"},
+		{name: "order answered 503", act: says(http.MethodPost, 503, "Retry-After", "1"), always: 10, says: "answers 503"},
 		{name: "order reset", act: reset(http.MethodPost), always: 51, says: "order cart"},
 		{name: "status reset", act: reset(http.MethodHead), always: 51, says: "heard last: ask for cart"},
-		{name: "status waiting", act: status(http.MethodHead, 204, headerStatus, "waiting", headerMessage, ""), always: 51, says: "not ready after"},
-		{name: "status bundling", act: status(http.MethodHead, 204, headerStatus, "bundling", headerMessage, ""), always: 51, says: "not ready after"},
-		{name: "status staging for ever", act: status(http.MethodHead, 204, headerStatus, "staging", headerMessage, ""), always: 51, says: "heard last: staging"},
-		{name: "status deleted", act: status(http.MethodHead, 204, headerStatus, "deleted", headerMessage, ""), always: 10, says: "no longer knows"},
-		{name: "status error with 204", act: status(http.MethodHead, 204, headerStatus, "error", headerMessage, "No space"), always: 10, says: "No space"},
-		{name: "status error with 500", act: status(http.MethodHead, 500, headerStatus, "error", headerMessage, "Not enough space to download file"), always: 10, says: "Not enough space"},
-		{name: "status unknown", act: status(http.MethodHead, 204, headerStatus, "resting", headerMessage, ""), always: 55, says: `unknown status "resting"`},
-		{name: "status 500 without headers", act: status(http.MethodHead, 500), always: 51, says: "answers 500"},
-		{name: "status 404", act: status(http.MethodHead, 404, headerStatus, "error", headerMessage, "No cart"), always: 10, says: "no longer knows"},
-		{name: "status 404 without headers", act: status(http.MethodHead, 404), always: 10, says: "no longer knows"},
-		{name: "status 401", act: status(http.MethodHead, 401, headerStatus, "staging", headerMessage, ""), once: 52, always: 52, says: "answers 401"},
-		{name: "status 503 with headers", act: status(http.MethodHead, 503, headerStatus, "ready", headerMessage, ""), always: 51, says: "answers 503"},
-		{name: "status without header", act: status(http.MethodHead, 204), always: 55, says: "is this a cart server?"},
-		{name: "status 200 ready", act: status(http.MethodHead, 200, headerStatus, "ready", headerMessage, "")},
-		{name: "status without message", act: status(http.MethodHead, 204, headerStatus, "ready")},
-		{name: "download 202", act: status(http.MethodGet, 202), always: 10, says: "not ready for download"},
-		{name: "download 404", act: status(http.MethodGet, 404), always: 10, says: "no longer knows"},
-		{name: "download 401", act: status(http.MethodGet, 401), once: 52, always: 52, says: "answers 401"},
+		{name: "status waiting", act: says(http.MethodHead, 204, headerStatus, "waiting", headerMessage, ""), always: 51, says: "not ready after"},
+		{name: "status bundling", act: says(http.MethodHead, 204, headerStatus, "bundling", headerMessage, ""), always: 51, says: "not ready after"},
+		{name: "status staging for ever", act: says(http.MethodHead, 204, headerStatus, "staging", headerMessage, ""), always: 51, says: "heard last: staging"},
+		{name: "status deleted", act: says(http.MethodHead, 204, headerStatus, "deleted", headerMessage, ""), always: 10, says: "no longer knows"},
+		{name: "status error with 204", act: says(http.MethodHead, 204, headerStatus, "error", headerMessage, "No space"), always: 10, says: "No space"},
+		{name: "status error with 500", act: says(http.MethodHead, 500, headerStatus, "error", headerMessage, "Not enough space to download file"), always: 10, says: "Not enough space"},
+		{name: "status unknown", act: says(http.MethodHead, 204, headerStatus, "resting", headerMessage, ""), always: 55, says: `unknown status "resting"`},
+		{name: "status 500 without headers", act: says(http.MethodHead, 500), always: 51, says: "answers 500"},
+		{name: "status 404", act: says(http.MethodHead, 404, headerStatus, "error", headerMessage, "No cart"), always: 10, says: "no longer knows"},
+		{name: "status 404 without headers", act: says(http.MethodHead, 404), always: 10, says: "no longer knows"},
+		{name: "status 401", act: says(http.MethodHead, 401, headerStatus, "staging", headerMessage, ""), once: 52, always: 52, says: "answers 401"},
+		{name: "status 503 with headers", act: says(http.MethodHead, 503, headerStatus, "ready", headerMessage, ""), always: 51, says: "answers 503"},
+		{name: "status without header", act: says(http.MethodHead, 204), always: 55, says: "is this a cart server?"},
+		{name: "status 200 ready", act: says(http.MethodHead, 200, headerStatus, "ready", headerMessage, "")},
+		{name: "status without message", act: says(http.MethodHead, 204, headerStatus, "ready")},
+		{name: "download 202", act: says(http.MethodGet, 202), always: 10, says: "not ready for download"},
+		{name: "download 404", act: says(http.MethodGet, 404), always: 10, says: "no longer knows"},
+		{name: "download 401", act: says(http.MethodGet, 401), once: 52, always: 52, says: "answers 401"},
 		{name: "download 500 with an archive", act: func(s *cartServer) actFunc {
 			return func(w http.ResponseWriter, r *http.Request, _ int) bool {
 				if r.Method != http.MethodGet {
@@ -104,7 +104,7 @@ func TestMisbehavingServer(t *testing.T) {
 			}
 		}, always: 10, says: "answers 500"},
 		{name: "download reset", act: reset(http.MethodGet), always: 51, says: "download cart"},
-		{name: "download redirected in circles", act: status(http.MethodGet, 302, "Location", "?filename=data"), always: 51, says: "redirected more than"},
+		{name: "download redirected in circles", act: says(http.MethodGet, 302, "Location", "?filename=data"), always: 51, says: "redirected more than"},
 
 		{name: "a page instead of an archive", archive: raw(func(*cartServer, []orderedFile) []byte { return []byte("<html>maintenance</html>") }), always: -1},
 		{name: "no byte at all", archive: raw(func(*cartServer, []orderedFile) []byte { return nil }), always: -1},

@@ -24,13 +24,14 @@ func (c *exchange) get(record string) error {
 	if err := cmp.Or(q.filtersOf(c.query, false), q.readPage(c.query)); err != nil {
 		return err
 	}
+	q.exposed, q.componentID = c.exposed(), c.componentID
 	q.readShape(c.query)
 	v, err := c.s.view(c.r.Context(), c.table == tableLog) // which is durable later
 	if err != nil {
 		return err
 	}
 	defer v.Close()
-	e := &export{c: c, view: v, question: &q}
+	e := c.newExport(v, &q)
 	if record == "" {
 		if err := e.choose(); err != nil {
 			return err
@@ -44,8 +45,21 @@ func (c *exchange) get(record string) error {
 	if found == nil || found.resource.Deleted {
 		return notFound("there is no %s %q", c.table, clip(record))
 	}
+	if q.componentID != "" && !slices.ContainsFunc(found.resource.Components, func(r s3.Resource) bool {
+		return r.UUID == q.componentID && !r.Deleted && q.exposed.has(componentName(&r))
+	}) {
+		return notFound("there is no %s %q of %s %q", clip(c.component), clip(q.componentID), c.table, clip(record))
+	}
 	e.chosen = []uint64{found.id}
 	return e.send()
+}
+
+// exposed returns the components that the address names, or else the parameter.
+func (c *exchange) exposed() names {
+	if c.component != "" {
+		return names{some: true, list: []string{c.component}}
+	}
+	return readNames(c.query, "components")
 }
 
 // view returns what is synced or, with pushed, everything.
@@ -93,6 +107,15 @@ type export struct {
 	// time of the latest of them, in seconds.
 	results int
 	latest  int64
+	// survivors are what merges have made of records, by table; seen are
+	// records that filters have looked at. Failed is why one could not be read.
+	survivors map[string]map[string]string
+	seen      map[ident]*s3.Resource
+	failed    error
+}
+
+func (c *exchange) newExport(v view, q *question) *export {
+	return &export{c: c, view: v, question: q, survivors: map[string]map[string]string{}, seen: map[ident]*s3.Resource{}}
 }
 
 // choose finds the records that are asked for.
@@ -101,6 +124,7 @@ func (e *export) choose() error {
 		return nil
 	}
 	var keys [][]string
+	find := e.finder()
 	skip := e.start
 	own := e.filters[ownTable]
 	loads := len(own) > 0 && !onlyIDs(own) || len(e.order) > 0
@@ -116,17 +140,17 @@ func (e *export) choose() error {
 		}
 		r := &s3.Resource{}
 		if loads {
-			found, err := e.view.load(e.c.r.Context(), e.table, &entry)
+			found, err := e.load(&entry)
 			if err != nil {
 				return err
 			}
 			r = &found.resource
 		}
-		if !passes(own, id, r) {
-			return nil
+		if !passes(own, id, r, find) {
+			return e.failed
 		}
 		if len(e.order) > 0 {
-			keys = append(keys, e.sortKey(id, r))
+			keys = append(keys, e.sortKey(id, r, find))
 		} else if skip > 0 {
 			skip--
 			return nil
@@ -163,10 +187,10 @@ func (e *export) after(filters []filter) string {
 	return after
 }
 
-func (e *export) sortKey(id uint64, r *s3.Resource) []string {
+func (e *export) sortKey(id uint64, r *s3.Resource, find finder) []string {
 	key := make([]string, len(e.order))
 	for i := range e.order {
-		if values := e.order[i].selector.values(nil, id, r); len(values) > 0 {
+		if values := e.order[i].selector.values(nil, id, r, find); len(values) > 0 {
 			key[i] = values[0]
 		}
 	}
@@ -219,7 +243,7 @@ func (e *export) send() error {
 	e.c.w.Header().Set("Content-Type", contentType)
 	e.out = s3.NewEncoder(started{e.c}, e.c.format, root, s3.EncodeOptions{})
 	err := e.eachChosen(func(entry *entry) error {
-		found, err := e.view.load(e.c.r.Context(), e.table, entry)
+		found, err := e.load(entry)
 		if err != nil {
 			return err
 		}
@@ -294,9 +318,12 @@ func (e *export) write(found *stored, depth int) error {
 		e.latest = max(e.latest, r.ModifiedOn.Unix())
 	}
 	if depth == 0 && e.depth > 0 && !r.Deleted {
-		e.want(&r, e.wanted)
+		e.want(&r, 0, e.wanted)
 	}
-	out := e.c.s.outgoing(&r, e.question, depth > 0)
+	out := e.outgoing(&r, depth)
+	if e.failed != nil {
+		return e.failed
+	}
 	if !r.Deleted {
 		e.locate(&out, found.id)
 	}
@@ -315,7 +342,7 @@ func (e *export) locate(out *s3.Resource, id uint64) {
 }
 
 // want notes what a record refers to, and its components do.
-func (e *export) want(r *s3.Resource, list map[ident]bool) {
+func (e *export) want(r *s3.Resource, depth int, list map[ident]bool) {
 	for i := range r.References {
 		f := &r.References[i]
 		if !e.references.has(f.Field) || f.Resource == "" || !isTableName(f.Resource) || !readable(f.Resource) {
@@ -329,8 +356,8 @@ func (e *export) want(r *s3.Resource, list map[ident]bool) {
 		}
 	}
 	for i := range r.Components {
-		if c := &r.Components[i]; !c.Deleted && e.components.has(componentName(c)) {
-			e.want(c, list)
+		if c := &r.Components[i]; !c.Deleted && e.exposes(r, c, depth) {
+			e.want(c, 0, list)
 		}
 	}
 }
@@ -346,23 +373,21 @@ func (e *export) sendReferenced() error {
 			if _, known := all[id]; known {
 				continue
 			}
-			found, err := e.view.find(e.c.r.Context(), id)
+			found, err := e.find(id)
 			if err != nil {
 				return err
 			}
-			if found == nil || found.resource.Deleted || id.table == e.table && e.isChosen(found.id) || !passes(e.filters[id.table], found.id, &found.resource) {
+			if found == nil || found.resource.Deleted || id.table == e.table && e.isChosen(found.id) || !passes(e.filters[id.table], found.id, &found.resource, e.finder()) {
 				continue
 			}
 			all[id] = found.id
-			bare := found.resource
-			bare.Components = nil
-			e.want(&bare, next)
+			e.want(&found.resource, depth, next)
 		}
 		level = next
 	}
 	order := slices.SortedFunc(maps.Keys(all), func(a, b ident) int { return e.before(a, b, all) })
 	for _, id := range order {
-		found, err := e.view.find(e.c.r.Context(), id)
+		found, err := e.find(id)
 		if err != nil {
 			return err
 		}
@@ -394,8 +419,45 @@ func (e *export) isChosen(id uint64) bool {
 	return found
 }
 
-// outgoing returns a record as it is exported.
-func (s *Server) outgoing(r *s3.Resource, q *question, bare bool) s3.Resource {
+// exposes reports whether a component of a record is exported, to which so many
+// references led.
+func (e *export) exposes(master, c *s3.Resource, depth int) bool {
+	name := componentName(c)
+	if depth > 0 {
+		return e.referenced.has(master.Name + ":" + name)
+	}
+	return e.components.has(name) && e.exposed.has(name) && (e.componentID == "" || e.componentID == c.UUID)
+}
+
+// outgoing returns a record as it is exported, with its components.
+func (e *export) outgoing(r *s3.Resource, depth int) s3.Resource {
+	out := e.c.s.outgoing(r, e.question)
+	if r.Deleted {
+		return out
+	}
+	for i := range r.Components {
+		c := &r.Components[i]
+		if e.exposes(r, c, depth) && (!c.Deleted || e.deleted) && passes(e.filters[c.Name], 0, c, e.finder()) {
+			out.Components = append(out.Components, e.component(c))
+		}
+	}
+	return out
+}
+
+// component returns a component as it is exported, with all that it has.
+func (e *export) component(c *s3.Resource) s3.Resource {
+	out := e.c.s.outgoing(c, &question{nulls: e.nulls})
+	out.Alias = c.Alias
+	for i := range c.Components {
+		if inner := &c.Components[i]; !c.Deleted && (!inner.Deleted || e.deleted) {
+			out.Components = append(out.Components, e.component(inner))
+		}
+	}
+	return out
+}
+
+// outgoing returns a record as it is exported, without components.
+func (s *Server) outgoing(r *s3.Resource, q *question) s3.Resource {
 	out := *r
 	out.UUID = s3.QualifyUUID(r.UUID, s.opts.Domain)
 	if r.Deleted {
@@ -418,17 +480,6 @@ func (s *Server) outgoing(r *s3.Resource, q *question, bare bool) s3.Resource {
 		}
 	}
 	out.Components = nil
-	if bare {
-		return out
-	}
-	for i := range r.Components {
-		c := &r.Components[i]
-		if q.components.has(componentName(c)) && (!c.Deleted || q.deleted) && passes(q.filters[c.Name], 0, c) {
-			component := s.outgoing(c, &question{deleted: q.deleted, nulls: q.nulls}, false)
-			component.Alias = c.Alias
-			out.Components = append(out.Components, component)
-		}
-	}
 	return out
 }
 

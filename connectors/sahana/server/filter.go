@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,21 +17,35 @@ type selector struct {
 	// component is a table, or the part of its name behind the underscore, or
 	// an alias; empty for the record itself.
 	component string
-	field     string
+	// through are the references, one behind the other, by dollar signs, that
+	// lead to the record which has the field.
+	through string
+	field   string
 }
 
-// readSelector reads ~.field, name.field or component.field. Fields of what is
-// referenced cannot be selected.
+// maxThrough is how many references a selector may follow.
+const maxThrough = 5
+
+// finder returns a record, or nil if there is none.
+type finder func(ident) *s3.Resource
+
+// readSelector reads ~.field, name.field or component.field, where the field may
+// be one of what is referenced, as in ~.organisation_id$name.
 func readSelector(table, text string) (selector, bool) {
-	of, field, ok := strings.Cut(text, ".")
-	if !ok || field == "" || of == "" || strings.ContainsAny(text, "$|") || strings.Contains(field, ".") {
+	of, path, ok := strings.Cut(text, ".")
+	if !ok || of == "" || strings.ContainsAny(text, "|") || strings.Contains(path, ".") {
 		return selector{}, false
 	}
+	steps := strings.Split(path, "$")
+	if slices.Contains(steps, "") || len(steps) > maxThrough+1 {
+		return selector{}, false
+	}
+	through, field := strings.Join(steps[:len(steps)-1], "$"), steps[len(steps)-1]
 	_, short, _ := strings.Cut(table, "_")
 	if of == ownTable || of == table || of == short {
 		of = ""
 	}
-	return selector{of, field}, true
+	return selector{of, through, field}, true
 }
 
 // normal returns a value as it is compared with those of the field; false if
@@ -48,15 +63,36 @@ func (s *selector) normal(value string) (string, bool) {
 }
 
 // values appends what a record has in the field; nothing for no value.
-func (s *selector) values(list []string, id uint64, r *s3.Resource) []string {
+func (s *selector) values(list []string, id uint64, r *s3.Resource, find finder) []string {
 	if s.component == "" {
-		return appendValues(list, s.field, id, r)
+		return s.follow(list, id, r, s.through, find)
 	}
 	for i := range r.Components {
 		c := &r.Components[i]
 		_, short, _ := strings.Cut(c.Name, "_")
 		if !c.Deleted && (s.component == c.Alias || s.component == short || s.component == c.Name) {
-			list = appendValues(list, s.field, 0, c)
+			list = s.follow(list, 0, c, s.through, find)
+		}
+	}
+	return list
+}
+
+// follow appends what the field has at the end of references.
+func (s *selector) follow(list []string, id uint64, r *s3.Resource, through string, find finder) []string {
+	if through == "" {
+		return appendValues(list, s.field, id, r)
+	}
+	step, rest, _ := strings.Cut(through, "$")
+	f := r.Reference(step)
+	if f == nil || find == nil {
+		return list
+	}
+	for _, uuid := range append([]string{f.UUID}, f.UUIDs...) {
+		if uuid == "" || f.Resource == "" {
+			continue
+		}
+		if to := find(ident{f.Resource, uuid}); to != nil {
+			list = s.follow(list, 0, to, rest, find)
 		}
 	}
 	return list
@@ -136,18 +172,21 @@ type filter struct {
 func isNull(text string) bool { return text == "NONE" || text == "None" }
 
 // passes reports whether a record passes all filters.
-func passes(filters []filter, id uint64, r *s3.Resource) bool {
+func passes(filters []filter, id uint64, r *s3.Resource, find finder) bool {
 	for i := range filters {
-		if !filters[i].passes(id, r) {
+		if !filters[i].passes(id, r, find) {
 			return false
 		}
 	}
 	return true
 }
 
-func (f *filter) passes(id uint64, r *s3.Resource) bool {
-	values := f.selector.values(nil, id, r)
-	if f.op == "ne" {
+func (f *filter) passes(id uint64, r *s3.Resource, find finder) bool {
+	values := f.selector.values(nil, id, r, find)
+	switch f.op {
+	case "contains": // all of them
+		return !slices.ContainsFunc(f.values, func(want string) bool { return !anyIs(values, "eq", want) })
+	case "ne":
 		for _, want := range f.values {
 			if isNull(want) && len(values) == 0 || anyIs(values, "eq", want) {
 				return false

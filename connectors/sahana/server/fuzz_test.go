@@ -38,13 +38,13 @@ func FuzzQuestion(f *testing.F) {
 				t.Errorf("%+v", q)
 			}
 			for _, filters := range q.filters {
-				passes(filters, 1, &r)
+				passes(filters, 1, &r, nil)
 				for i := range filters {
 					// A filter and its opposite let exactly one of two pass.
 					yes, no := filters[i], filters[i]
 					yes.op, no.op = "eq", "ne"
-					if yes.passes(1, &r) == no.passes(1, &r) {
-						t.Errorf("%+v passes %v both ways", filters[i], yes.passes(1, &r))
+					if yes.passes(1, &r, nil) == no.passes(1, &r, nil) {
+						t.Errorf("%+v passes %v both ways", filters[i], yes.passes(1, &r, nil))
 					}
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -216,7 +217,18 @@ func (in *imports) prepare(r s3.Resource) s3.Resource {
 	if r.UUID == "" && in.only != "" && r.Name == in.table {
 		r.UUID = in.only
 	}
+	if exposed := in.exposed(); exposed.some {
+		r.Components = slices.DeleteFunc(r.Components, func(c s3.Resource) bool { return !exposed.has(componentName(&c)) })
+	}
+	for i := range r.Components {
+		if c := &r.Components[i]; in.componentID != "" && c.UUID == "" {
+			c.UUID = in.componentID
+		}
+	}
 	in.s.identify(&r, "", in.now, in.tuids)
+	if in.componentID != "" {
+		r.Components = slices.DeleteFunc(r.Components, func(c s3.Resource) bool { return c.UUID != in.componentID })
+	}
 	return r
 }
 

@@ -54,7 +54,13 @@ type question struct {
 	spelling string
 
 	components, references, fields names
-	depth                          int
+	// exposed narrows the components of the records that are asked for, and
+	// componentID to one of them; referenced has those of what is referred to,
+	// as table:alias.
+	exposed     names
+	componentID string
+	referenced  names
+	depth       int
 	// ids and urls say where records are found; nulls exports fields without a
 	// value as such, which an Eden refuses.
 	ids, urls, nulls bool
@@ -119,9 +125,10 @@ func (q *question) readFilter(table, text, value string) (filter, error) {
 	switch op {
 	case "":
 		f.op = "eq"
-	case "eq", "belongs", "ne", "lt", "le", "gt", "ge", "like":
+	case "eq", "belongs", "anyof", "ne", "lt", "le", "gt", "ge", "like", "contains":
 	default:
-		return filter{}, refuse(http.StatusBadRequest, "the operator %q of the filter %q is not one of eq, ne, lt, le, gt, ge, like and belongs", clip(op), clip(text))
+		return filter{}, refuse(http.StatusBadRequest,
+			"the operator %q of the filter %q is not one of eq, ne, lt, le, gt, ge, like, belongs, anyof and contains", clip(op), clip(text))
 	}
 	for i := range f.values {
 		if s.field == "uuid" {
@@ -186,6 +193,10 @@ func (q *question) readPage(values url.Values) error {
 // readShape reads what says how much of each record is exported.
 func (q *question) readShape(values url.Values) {
 	q.components = readNames(values, "mcomponents")
+	q.referenced = readNames(values, "rcomponents")
+	if !values.Has("rcomponents") {
+		q.referenced = names{some: true}
+	}
 	q.references = readNames(values, "references")
 	q.fields = readNames(values, "fields")
 	q.depth = defaultDepth

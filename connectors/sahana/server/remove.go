@@ -1,9 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/gapless-sync/gapless/connectors/sahana/s3"
 )
 
 // remove deletes the records that the request names, by the path or by a filter
@@ -46,13 +49,29 @@ func (c *exchange) delete(named []string, filters []filter) (int, error) {
 	}
 	defer w.close()
 	deleted := 0
+	var failed error
+	look := func(id ident) *s3.Resource {
+		found, err := w.view.find(ctx, id)
+		failed = errors.Join(failed, err)
+		if err != nil || found == nil || found.resource.Deleted {
+			return nil
+		}
+		return &found.resource
+	}
 	for _, name := range named {
 		id := ident{c.table, c.s.localUUID(name)}
 		found, err := w.view.byName(ctx, id)
 		if err != nil {
 			return 0, err
 		}
-		if found == nil || found.resource.Deleted || !passes(filters, found.id, &found.resource) {
+		if found == nil || found.resource.Deleted {
+			continue
+		}
+		passed := passes(filters, found.id, &found.resource, look)
+		if failed != nil {
+			return 0, failed
+		}
+		if !passed {
 			continue
 		}
 		if w.pending[ident{c.table, found.resource.UUID}] != nil {

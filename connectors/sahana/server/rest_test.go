@@ -25,8 +25,8 @@ func filled(t testing.TB) *fixture {
 	office := `<resource name="org_office" uuid="urn:x:off1" modified_on="2026-10-03T00:00:00"><data field="name">HQ</data><reference field="location_id" resource="gis_location" uuid="urn:x:loc2"/></resource>`
 	contact := `<resource name="pr_contact" uuid="urn:x:c1"><data field="value">a@example.org</data></resource>`
 	f.send(t, "org/organisation.xml", document(
-		organisation("urn:x:1", "Alpha Relief", "2026-10-01T00:00:00", `<data field="year" value="1999">1999</data>`, office, contact),
-		organisation("urn:x:2", "beta, Inc", "2026-10-02T00:00:00", `<data field="year" value="200">200</data>`, `<reference field="region_id" resource="org_region" uuid="urn:x:r1"/>`),
+		organisation("urn:x:1", "Alpha Relief", "2026-10-01T00:00:00", `<data field="year" value="1999">1999</data>`, `<data field="tags" value="[1,2]"/>`, office, contact),
+		organisation("urn:x:2", "beta, Inc", "2026-10-02T00:00:00", `<data field="year" value="200">200</data>`, `<data field="tags" value="[1,3]"/>`, `<reference field="region_id" resource="org_region" uuid="urn:x:r1"/>`),
 		organisation("urn:x:3", "Gamma", "2026-10-03T00:00:00", `<data field="year" value="2005">2005</data>`, `<reference field="parent_id" resource="org_organisation" uuid="urn:x:1"/>`),
 		organisation("four", "Delta", "2026-10-04T00:00:00"),
 		organisation("urn:x:5", "Epsilon", "2026-10-05T00:00:00"),
@@ -83,6 +83,15 @@ func TestQueries(t *testing.T) {
 		{"maxdepth=0&~.uuid=gapless.test/four", "gapless.test/four"},
 		{"maxdepth=0&~.parent_id=urn:x:1", "3"},
 		{"maxdepth=0&office.name=HQ", "1"},
+		{"maxdepth=0&~.region_id$name=North", "2"},
+		{"maxdepth=0&~.region_id$location_id$name=Camp,Harbour", "2"},
+		{"maxdepth=0&~.region_id$name__ne=North", "1 3 gapless.test/four"},
+		{"maxdepth=0&office.location_id$name__like=har*", "1"},
+		{"maxdepth=0&~.parent_id$year__ge=1999", "3"},
+		{"maxdepth=0&orderby=parent_id$name%20desc&~.year__anyof=1999,2005", "3 1"},
+		{"maxdepth=0&~.tags__contains=1,2", "1"},
+		{"maxdepth=0&~.tags__contains=1", "1 2"},
+		{"maxdepth=0&~.tags__anyof=2,3", "1 2"},
 		{"maxdepth=0&name=Gamma", "1 2 3 gapless.test/four"},
 		{"maxdepth=0&msince=2026-10-03T00:00:00", "1 2 3 gapless.test/four"}, // all have arrived since
 		{"maxdepth=0&msince=2026-11-02T00:00:00", "1 2 3 gapless.test/four"}, // a time ahead
@@ -107,7 +116,7 @@ func TestShape(t *testing.T) {
 	t.Parallel()
 	f := filled(t)
 	for _, test := range []struct{ path, want string }{
-		{"org/organisation/1.s3json?maxdepth=0&show_urls=false&show_ids=true", `{"@success":"true","@results":"1","@domain":"gapless.test","@url":"URL","$_org_organisation":[{"@uuid":"urn:x:1","@mci":"3","@modified_on":"2026-10-01T00:00:00","@id":"1","name":"Alpha Relief","year":{"@value":1999,"$":"1999"},"$_org_office":[{"@uuid":"urn:x:off1","@mci":"3","@modified_on":"2026-10-03T00:00:00","name":"HQ","$k_location_id":{"@resource":"gis_location","@uuid":"urn:x:loc2"}}],"$_pr_contact":[{"@uuid":"urn:x:c1","@mci":"3","@modified_on":"2026-11-01T12:00:00","value":"a@example.org"}]}]}`},
+		{"org/organisation/1.s3json?maxdepth=0&show_urls=false&show_ids=true", `{"@success":"true","@results":"1","@domain":"gapless.test","@url":"URL","$_org_organisation":[{"@uuid":"urn:x:1","@mci":"3","@modified_on":"2026-10-01T00:00:00","@id":"1","name":"Alpha Relief","year":{"@value":1999,"$":"1999"},"tags":{"@value":[1,2]},"$_org_office":[{"@uuid":"urn:x:off1","@mci":"3","@modified_on":"2026-10-03T00:00:00","name":"HQ","$k_location_id":{"@resource":"gis_location","@uuid":"urn:x:loc2"}}],"$_pr_contact":[{"@uuid":"urn:x:c1","@mci":"3","@modified_on":"2026-11-01T12:00:00","value":"a@example.org"}]}]}`},
 		{"org/organisation/urn:x:1.s3json?maxdepth=0&mcomponents=contact&fields=name", `{"@success":"true","@results":"1","@domain":"gapless.test","@url":"URL","$_org_organisation":[{"@uuid":"urn:x:1","@mci":"3","@modified_on":"2026-10-01T00:00:00","@url":"URL/org/organisation/1","name":"Alpha Relief","$_pr_contact":[{"@uuid":"urn:x:c1","@mci":"3","@modified_on":"2026-11-01T12:00:00","value":"a@example.org"}]}]}`},
 		{"org/nothing.s3json", `{"@success":"false","@results":"0","@domain":"gapless.test","@url":"URL"}`},
 	} {

@@ -146,6 +146,9 @@ type exchange struct {
 	table  string
 	format s3.Format
 	query  url.Values
+	// component, if not empty, is the only one of the record that is asked for,
+	// and componentID the uuid of one such.
+	component, componentID string
 	// begun: the answer is on its way.
 	begun bool
 }
@@ -242,7 +245,17 @@ func (c *exchange) route(path []string) error {
 		return c.resource("")
 	case last == 2 && path[2] == "sync":
 		return c.direct()
+	case last == 2 && path[2] == "fields":
+		return c.fields()
+	case last == 2 && path[2] == "options":
+		return c.options()
 	case last == 2:
+		return c.resource(path[2])
+	case last == 3:
+		c.component = path[3]
+		return c.resource(path[2])
+	case last == 4:
+		c.component, c.componentID = path[3], c.s.localUUID(path[4])
 		return c.resource(path[2])
 	}
 	return notFound("there is nothing at %q", clip(c.r.URL.Path))
@@ -269,6 +282,9 @@ func (c *exchange) resource(record string) error {
 	case http.MethodGet:
 		return c.get(record)
 	case http.MethodDelete:
+		if c.component != "" {
+			return refuse(http.StatusBadRequest, "components are deleted by a document in which they are marked as deleted")
+		}
 		return c.remove(record)
 	}
 	return c.put(record)

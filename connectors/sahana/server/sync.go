@@ -180,7 +180,7 @@ func (c *exchange) pull(known, paged bool) error {
 			return err
 		}
 	}
-	e := &export{c: c, view: v, question: &q}
+	e := c.newExport(v, &q)
 	if err := e.choose(); err != nil {
 		return err
 	}

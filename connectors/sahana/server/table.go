@@ -28,6 +28,9 @@ const (
 	keyNumbers      = "numbers"
 	// collectionCursor has what repositories have got, by uuid and table.
 	collectionCursor = "sync_cursor"
+	// collectionMerged has what was merged into others, by table and uuid, with
+	// the uuid of the survivor.
+	collectionMerged = "sync_merged"
 	// deletedSuffix follows the name of a table in that of its tombstones.
 	deletedSuffix = "@deleted"
 )
@@ -305,6 +308,7 @@ func (w *writing) put(r s3.Resource, old *stored, from string) (uint64, error) {
 	}
 	w.change(collectionIndex, gapless.Change{Op: gapless.OpUpsert, Record: gapless.Record{Key: indexKey(r.Name, now.id), Data: e.append(nil)}})
 	w.pending[ident{r.Name, r.UUID}] = now
+	w.merge(&r, old)
 	return now.id, nil
 }
 

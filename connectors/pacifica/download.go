@@ -102,7 +102,7 @@ func (b *archive) open() error {
 func (b *archive) accept(c *call, a *answer) error {
 	encoding := a.Header.Get("Content-Encoding")
 	var first, last, total int64
-	if a.StatusCode == http.StatusPartialContent {
+	if a.StatusCode == http.StatusPartialContent && c.header.Get("Range") != "" {
 		_, err := fmt.Sscanf(a.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &total)
 		if err != nil || first != b.position || total <= first {
 			return cartFailed(b.cart, gapless.Because(gapless.CauseUnreadable, errors.New("another part of the archive came than was asked for")))

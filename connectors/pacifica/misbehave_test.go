@@ -91,6 +91,7 @@ func TestMisbehavingServer(t *testing.T) {
 		{name: "status 200 ready", act: says(http.MethodHead, 200, headerStatus, "ready", headerMessage, "")},
 		{name: "status without message", act: says(http.MethodHead, 204, headerStatus, "ready")},
 		{name: "download 202", act: says(http.MethodGet, 202), always: 10, says: "not ready for download"},
+		{name: "download 206", act: says(http.MethodGet, 206, "Content-Range", "bytes 0-9/20480"), always: 55, says: "answers 206"},
 		{name: "download 404", act: says(http.MethodGet, 404), always: 10, says: "no longer knows"},
 		{name: "download 401", act: says(http.MethodGet, 401), once: 52, always: 52, says: "answers 401"},
 		{name: "download 500 with an archive", act: func(s *cartServer) actFunc {

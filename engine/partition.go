@@ -23,7 +23,6 @@ type task struct {
 	base     *baseline
 	compare  *delta.Comparison // nil unless everything is enumerated
 	dry      bool              // count only: nothing is pushed or stored
-	fed      feed
 	marked   marked
 	batchState
 	undelivered

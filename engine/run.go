@@ -23,6 +23,11 @@ type RunOptions struct {
 	Full bool
 	// Approve is the id of a plan whose deletes an operator has looked at.
 	Approve string
+	// Keys, if there are any, are all that is read, of every partition that they
+	// may be in, as far as the source can read single records. A partition that
+	// has to be read in full is, and the position of all others stays. An event
+	// that names what has changed narrows a run in this way.
+	Keys []string
 	// Stop, when closed, ends the run in order: what was read is pushed and
 	// synced, a checkpoint is written, and Run returns
 	// [gapless.ErrInterrupted]. Cancelling the context stops at once.
@@ -109,6 +114,9 @@ func (r *run) execute(ctx context.Context, o RunOptions) error {
 		return err
 	}
 	r.scope, r.plan = s, r.decide(s)
+	for i := range s.partitions {
+		narrow(&s.partitions[i], &r.plan.Decisions[i], o.Keys)
+	}
 	r.plan.Seal()
 	if err := r.Store.SavePlan(ctx, r.plan); err != nil {
 		return fmt.Errorf("save plan: %w", err)
@@ -135,6 +143,27 @@ func (r *run) execute(ctx context.Context, o RunOptions) error {
 	stopTicker := r.tickProgress()
 	defer stopTicker()
 	return r.partitionsInParallel(ctx)
+}
+
+// narrow makes a decision one to read just the keys named, unless it is to
+// read everything, or the source cannot.
+func narrow(s *surveyed, d *plan.Decision, keys []string) {
+	if len(keys) == 0 || d.Sweep || !s.facts.CanFetch || s.facts.LastOutcome == plan.OutcomeUnrecoverable {
+		return
+	}
+	f := s.facts
+	f.SourcePosition, f.LastOutcome = f.Destination.Position, plan.OutcomeComplete
+	f.ReconcileDue = false
+	for _, key := range keys {
+		if strings.HasPrefix(key, s.partition.Prefix) && !slices.Contains(s.known.Repair, key) {
+			s.known.Repair = append(s.known.Repair, key)
+		}
+	}
+	f.Differences = len(s.known.Repair)
+	if only := plan.Decide(f); only.Mode == plan.ModeRepair || only.Mode == plan.ModeNothing {
+		*d = only
+		s.facts = f
+	}
 }
 
 // partitionsInParallel runs every partition. A failure in one does not stop

@@ -163,6 +163,13 @@ func (w *twoWay) execute(ctx context.Context, o RunOptions) error {
 	if err := w.look(ctx, o.Full); err != nil {
 		return err
 	}
+	decisions := w.plan.Decisions
+	for _, e := range w.ends {
+		for i := range e.survey.partitions {
+			narrow(&e.survey.partitions[i], &decisions[0], o.Keys)
+			decisions = decisions[1:]
+		}
+	}
 	w.plan.Seal()
 	if err := w.Store.SavePlan(ctx, w.plan); err != nil {
 		return fmt.Errorf("save plan: %w", err)

@@ -197,7 +197,7 @@ func (m *mesh) fieldsAt(i int, key string) map[string]string {
 
 func fieldsOf(data string) map[string]string {
 	fields := map[string]string{}
-	for _, part := range strings.Split(strings.Trim(data, "{}"), ",") {
+	for part := range strings.SplitSeq(strings.Trim(data, "{}"), ",") {
 		if name, value, ok := strings.Cut(part, ":"); ok {
 			fields[strings.Trim(name, `"`)] = strings.Trim(value, `"`)
 		}

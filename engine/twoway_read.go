@@ -84,10 +84,12 @@ func (h *half) fetch(ctx context.Context, keys []string) error {
 // something was written to its side since.
 func (h *half) readOn(ctx context.Context) error {
 	positioner, ok := h.from.Source.(gapless.Positioner)
-	if _, reads := h.from.Source.(gapless.ChangeReader); !ok || !reads || !h.pushed {
+	_, reads := h.from.Source.(gapless.ChangeReader)
+	again := h.pushed
+	h.pushed = false
+	if !ok || !reads || !again || h.decision.Mode == plan.ModeRepair {
 		return nil
 	}
-	h.pushed = false
 	from := h.decision.To
 	to, err := positioner.Position(ctx, h.origin)
 	if err != nil {

@@ -86,7 +86,7 @@ func (r *Replica) Between(fn func(collection, key string)) { r.between = fn }
 func (r *Replica) Edit(collection, key, data string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.apply(&r.pushed, collection, gapless.Change{Record: gapless.Record{Key: key, Data: []byte(data), Modified: at}})
+	r.mustApply(collection, gapless.Change{Record: gapless.Record{Key: key, Data: []byte(data), Modified: at}})
 	r.synced = r.pushed.clone()
 }
 
@@ -96,7 +96,7 @@ func (r *Replica) Load(collection string, n int, record func(i int) (key, data s
 	defer r.mu.Unlock()
 	for i := range n {
 		key, data := record(i)
-		r.apply(&r.pushed, collection, gapless.Change{Record: gapless.Record{Key: key, Data: []byte(data)}})
+		r.mustApply(collection, gapless.Change{Record: gapless.Record{Key: key, Data: []byte(data)}})
 	}
 	r.synced = r.pushed.clone()
 }
@@ -105,7 +105,7 @@ func (r *Replica) Load(collection string, n int, record func(i int) (key, data s
 func (r *Replica) Remove(collection, key string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.apply(&r.pushed, collection, gapless.Change{Op: gapless.OpDelete, Record: gapless.Record{Key: key, Modified: at}})
+	r.mustApply(collection, gapless.Change{Op: gapless.OpDelete, Record: gapless.Record{Key: key, Modified: at}})
 	r.synced = r.pushed.clone()
 }
 
@@ -156,6 +156,13 @@ func (r *Replica) Writes() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.pushed.log)
+}
+
+// mustApply carries out an edit, which nothing can refuse: it is no patch.
+func (r *Replica) mustApply(collection string, c gapless.Change) {
+	if err := r.apply(&r.pushed, collection, c); err != nil {
+		panic(err)
+	}
 }
 
 // apply carries out a change and returns why it cannot.
@@ -284,7 +291,7 @@ func (s *plainSession) push(b *gapless.Batch, expect []gapless.Expectation) (gap
 			s.r.between(b.Partition.Collection, c.Key)
 		}
 		err := s.pushRow(b.Partition.Collection, c, expect, i)
-		if err == gapless.ErrFenced || err == gapless.ErrIncarnation {
+		if errors.Is(err, gapless.ErrFenced) || errors.Is(err, gapless.ErrIncarnation) {
 			return receipt, err
 		}
 		if err != nil {

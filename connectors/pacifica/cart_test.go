@@ -186,6 +186,59 @@ func TestBadFileAmongMany(t *testing.T) {
 	}
 }
 
+// TestStop returns the error of deliver as it is, whatever else went wrong.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	s := newCartServer(t)
+	var wanted []transfer.Wanted
+	for _, f := range s.files() {
+		wanted = append(wanted, transfer.Wanted{File: f})
+	}
+	wanted[0].Hash = sha1Of("something else")
+	full := errors.New("disk full")
+	delivered := 0
+	c := &Carts{API: newCarts(t, s.options())}
+	err := c.Supply(t.Context(), wanted, func(transfer.Content) error {
+		delivered++
+		return full
+	})
+	if !errors.Is(err, full) || strings.Contains(err.Error(), "stage") || delivered != 1 || s.left() > 0 {
+		t.Errorf("%d delivered: %v", delivered, err)
+	}
+}
+
+// TestGone has a server that drops carts: they are ordered anew, for what has
+// not come, but not for ever.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		for drops, orders := range map[int]int{1: 2, 3: 4, 99: 4} {
+			s := newCartServer(t)
+			s.act = func(w http.ResponseWriter, r *http.Request, n int) bool {
+				if r.Method != method || n > drops {
+					return false
+				}
+				w.WriteHeader(http.StatusNotFound)
+				return true
+			}
+			var wanted []transfer.Wanted
+			for _, f := range s.files() {
+				wanted = append(wanted, transfer.Wanted{File: f})
+			}
+			c := &Carts{API: newCarts(t, s.options())}
+			err := c.Supply(t.Context(), wanted, func(transfer.Content) error { return nil })
+			if drops < 99 {
+				must(t, err)
+			} else if gapless.KindOf(err) != gapless.KindRecoverable {
+				t.Errorf("%s: %v", method, err)
+			}
+			if len(s.orders) != orders || s.left() > 0 {
+				t.Errorf("%s: %d drops, %d orders, %d left", method, drops, len(s.orders), s.left())
+			}
+		}
+	}
+}
+
 // TestSplitIsBounded has a server that can stage nothing at all.
 func TestSplitIsBounded(t *testing.T) {
 	t.Parallel()
@@ -407,6 +460,7 @@ func TestContinuedArchive(t *testing.T) {
 		{"without a tag", func(int) string { return "" }, 2 << 20, "connection failed"},
 		{"weak", func(int) string { return `W/"a"` }, 0, "connection failed"},
 		{"changed", func(n int) string { return fmt.Sprintf(`"%d"`, n) }, 0, "has changed"},
+		{"changed, If-Range passed over", func(n int) string { return fmt.Sprintf(`"%d"`, n) }, 0, "has changed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -421,6 +475,9 @@ func TestContinuedArchive(t *testing.T) {
 				whole := s.tar(rootFolder, s.carts[r.URL.Path].files)
 				s.mu.Unlock()
 				w.Header().Set("ETag", tt.tag(n))
+				if strings.Contains(tt.name, "passed over") {
+					r.Header.Del("If-Range")
+				}
 				cut := &cutWriter{ResponseWriter: w, left: 1 << 20}
 				http.ServeContent(cut, r, "", time.Time{}, bytes.NewReader(whole))
 				sent += 1<<20 - int64(cut.left)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -97,11 +98,11 @@ func isRejection(err error) bool {
 
 // page reads an answer whole, so that of one that breaks off nothing counts.
 func (c *client) page(ctx context.Context, table string, q query) (e export, err error) {
-	path, err := tablePath(table)
+	place, err := tablePath(table)
 	if err != nil {
 		return e, gapless.Misconfigured(err)
 	}
-	request := &call{what: "read " + table, method: http.MethodGet, path: path + ".xml?" + q.String()}
+	request := &call{what: "read " + table, method: http.MethodGet, path: place + ".xml?" + q.String()}
 	err = c.send(ctx, request, func(a *answer) (err error) {
 		e.records = nil
 		e.domain, err = decode(a, table, maxAnswer, func(r exported) error {
@@ -241,6 +242,9 @@ func (c *client) file(ctx context.Context, stored string) (io.ReadCloser, error)
 	for attempt := 0; ; attempt++ {
 		a, wait, err := c.begin(ctx, request)
 		if err == nil {
+			if err := checkFile(a, stored); err != nil {
+				return nil, errors.Join(fmt.Errorf("%s: %w", request.what, err), a.Close())
+			}
 			return &bounded{a, maxFile}, nil
 		}
 		if !again(err) || attempt >= c.opts.Retries || ctx.Err() != nil {
@@ -254,6 +258,22 @@ func (c *client) file(ctx context.Context, stored string) (io.ReadCloser, error)
 		}
 	}
 }
+
+// checkFile says why an answer is not the file that was asked for, or is too
+// large, which rejects the record alone.
+func checkFile(a *answer, stored string) error {
+	length, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
+	if err == nil && length > maxFile {
+		return errTooLarge
+	}
+	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type")) // of a type that cannot be read, the file may be
+	if kind == "text/html" && !strings.Contains(strings.ToLower(stored), ".htm") {
+		return errors.New("the Eden answers with a page, not with the file")
+	}
+	return nil
+}
+
+var errTooLarge = fmt.Errorf("the file has more than %s", gapless.ByteSize(maxFile))
 
 const (
 	// downloads is where an Eden serves uploaded files.
@@ -285,7 +305,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	switch {
 	case b.left < 0:
-		return 0, fmt.Errorf("the file has more than %s", gapless.ByteSize(maxFile))
+		return 0, errTooLarge
 	case errors.Is(err, errBroken):
 		err = gapless.Because(gapless.CauseUnreachable, fmt.Errorf("read a file: %w", err))
 	}

@@ -71,7 +71,9 @@ uuid, with the name of the Eden's domain before it where an Eden puts it there.
 
 A component is read as a table of its own: an Eden does not tell of an
 organisation whose office alone has changed. List its table too, behind that of
-its master.
+its master. The Sahana service of another Gapless does tell, and keeps components
+with their master: from there they come as ` + "`_components`" + ` of its data, and values
+that were removed come as ` + "`null`" + `.
 
 The data of a record has a member for each field and each reference, and the
 sections ` + "`_references`, `_fields` and `_meta`" + ` for how they travel.
@@ -79,7 +81,10 @@ sections ` + "`_references`, `_fields` and `_meta`" + ` for how they travel.
 * **Changes** are the records dated at or after the time of the Eden's own clock
   when the last run began, less ` + "`overlap`" + `. No record moves that time, so one
   dated in the future hides nothing; it is read with every run until its time
-  has come. A record that was deleted or merged into another is a delete.
+  has come. What is read twice and has not changed is handed on once; a file of
+  the project remembers it. A record that was deleted or merged into another is a
+  delete. The service of another Gapless is asked for what has arrived there
+  since, whatever its date.
 * **What changes do not show** is found when the engine lists all keys, daily by
   default: records with an older date than they should have, values that were
   removed, edits without a date, records that a filter lets through no longer.
@@ -92,22 +97,29 @@ sections ` + "`_references`, `_fields` and `_meta`" + ` for how they travel.
   a broken run begins anew. ` + "`sync-2010`" + ` speaks to an Eden of that time, which
   knows no filters. Single records are read by REST all the same.
 * With ` + "`files: true`" + ` an uploaded file is a part of its record, named after the
-  field. It is fetched from this Eden, whatever address the record gives.
+  field. It is fetched from this Eden, whatever address the record gives, up to
+  4 GiB of it. One that ends before the length that was announced, or that turns
+  out to be a page, is not taken for the file.
 
 ### As a destination
 
 Records are imported in documents of at most ` + "`import_rows`" + `, those that others of
 the same table refer to first. An Eden drops a reference to a record that it does
-not have: let tables that others refer to stand first among the collections of
-the source, and set ` + "`parallel: 1`" + ` for the connector so that they are read in that
-order. What was rejected nevertheless is sent again by ` + "`gapless deadletters retry`" + `.
+not have. So it is asked first, and records that refer to what is not there wait
+until that has come: from another table of the same run, from a later run, or
+from somebody else; those that refer to each other in a circle are written twice.
+Up to 10,000 records, or 64 MiB, wait in a file of the project. A run that leaves
+some there fails with GAP-5001, and names one. They become dead letters when what
+they refer to can no longer come: its table was read to its end before theirs, or
+two more runs have passed. Of tables that cannot be read at the Eden, references
+are taken to lead somewhere.
 
 | what is sent | what the Eden makes of it |
 |---|---|
 | a field | its value; a field that the record does not name stays as it is |
-| ` + "`null`" + ` | a text is cleared; anything else keeps its value, and the record is rejected |
+| ` + "`null`" + ` | a text is cleared; a number, a choice or a reference is, too, by a second import, if the Eden lets it have no value; a date keeps its value, and the record is rejected |
 | a reference, which has an entry in ` + "`_references`" + ` | a link to the record of that uuid |
-| ` + "`_components`" + ` | records of the components' tables; they are not read again |
+| ` + "`_components`" + ` | records of the components' tables, also where the Eden has the rest in a newer version that says the same; they are not read again |
 | a delete | the record is marked deleted, by its uuid; never a whole table |
 | a patch | as an upsert of the fields that it names |
 | the address of a file in ` + "`_fields`" + ` | fetched by the Eden itself; parts of records are not sent |

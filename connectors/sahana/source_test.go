@@ -337,6 +337,42 @@ func TestUnreadableRecord(t *testing.T) {
 	}
 }
 
+// TestFilesThatAreNot: what is no whole file is not taken for one.
+func TestFilesThatAreNot(t *testing.T) {
+	t.Parallel()
+	e := newEden(t)
+	r := e.put(organisations, "urn:x:1", "a")
+	r.Fields = append(r.Fields, s3.Field{Name: "file", URL: "http://public/eden/default/download/f.jpg"})
+	s := newSource(e, viaREST)
+	s.files = true
+	var part gapless.Part
+	out := output(t, new([]string), &part)
+	finish(t, out, s.ReadAll(t.Context(), organisation, "", out))
+	for _, test := range []struct {
+		name   string
+		answer func(w http.ResponseWriter)
+		want   string
+		kind   gapless.Kind
+	}{
+		{"a page", says(200, "<html>"), "with a page", gapless.KindUnrecoverable},
+		{"large", func(w http.ResponseWriter) { w.Header().Set("Content-Length", fmt.Sprint(maxFile+1)) }, "more than 4GiB", gapless.KindUnrecoverable},
+		{"cut off", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "content")
+		}, "connection broke", gapless.KindRecoverable},
+	} {
+		e.misbehave(times(1, "download", test.answer))
+		body, err := part.Open(t.Context())
+		if err == nil {
+			_, err = io.Copy(io.Discard, body)
+			must(t, body.Close())
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) || gapless.KindOf(err) != test.kind {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
 // TestFiles are fetched from the Eden that is configured, and nowhere else.
 func TestFiles(t *testing.T) {
 	t.Parallel()

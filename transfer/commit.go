@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -22,7 +23,7 @@ type finished struct {
 
 const (
 	// maxCommit is how many files become durable in one step.
-	maxCommit = 512
+	maxCommit = 2048
 	// commitWindow is how long a step waits for more of them.
 	commitWindow = 20 * time.Millisecond
 )
@@ -34,6 +35,8 @@ type committer struct {
 	placer  *placer
 	journal *journal
 	tally   *tally
+	// names is the folder of parts, open since before anything was written.
+	names *os.File
 	// stop ends the run; nothing is committed after that.
 	stop func(error)
 }
@@ -85,7 +88,7 @@ func (c *committer) gather(batch []finished) []finished {
 
 // commit returns an error if nothing more can be committed.
 func (c *committer) commit(batch []finished) error {
-	if err := inParallel(batch, c.makeDurable); err != nil {
+	if err := c.makeDurable(batch); err != nil {
 		return err
 	}
 	var lines []byte
@@ -134,11 +137,34 @@ func (c *committer) place(f finished) error {
 	return c.placer.place(f.part, f.Path)
 }
 
-// makeDurable syncs the content of a file.
-func (c *committer) makeDurable(f finished) error {
-	if f.durable {
-		return nil
+// fewFiles are made durable one by one, not with all of the file system.
+const fewFiles = 8
+
+// makeDurable syncs the contents of files.
+func (c *committer) makeDurable(batch []finished) error {
+	var loose, single []finished
+	for _, f := range batch {
+		switch {
+		case f.durable:
+		case f.part != "":
+			loose = append(loose, f)
+		default:
+			single = append(single, f)
+		}
 	}
+	if len(loose) > fewFiles {
+		done, err := syncSystem(c.names)
+		if err != nil {
+			return c.placer.folder.problem("make files durable", err)
+		}
+		if done {
+			loose = nil
+		}
+	}
+	return inParallel(append(single, loose...), c.syncOne)
+}
+
+func (c *committer) syncOne(f finished) error {
 	root, name := c.placer.folder.parts, f.part
 	if name == "" {
 		root, name = c.placer.folder.root, f.Path

@@ -142,7 +142,13 @@ func (p *pending) keepsValidator(size int64) bool {
 }
 
 // copy writes what comes until the end, or until it is more than size.
-func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int64, file *os.File) error {
+func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int64, file *os.File) (err error) {
+	behind := &writeback{file: file}
+	defer func() {
+		if failed := behind.wait(); failed != nil {
+			err = stop(s.folder.problem("write a file", failed))
+		}
+	}()
 	body = guarded{body, guardOf(ctx)}
 	out := io.Writer(file)
 	if s.job.through != nil {
@@ -161,6 +167,9 @@ func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int6
 				return stop(s.folder.problem("write a file", err))
 			}
 			p.offset += int64(n)
+			if err := behind.grown(p.offset); err != nil {
+				return stop(s.folder.problem("write a file", err))
+			}
 			s.tally.tell(Event{Kind: EventReceived, Path: p.Path, Bytes: int64(n)})
 			if err := s.throttle.pass(ctx, n); err != nil {
 				return stop(err)

@@ -125,9 +125,14 @@ func (r *run) bring(ctx context.Context, verified *journal) error {
 	defer stop(nil)
 	var committing sync.WaitGroup
 	if !r.job.looksOnly() {
+		names, err := r.folder.parts.Open(".")
+		if err != nil {
+			return r.folder.problem("open the folder", err)
+		}
+		defer names.Close()
 		r.done = make(chan finished, 2*maxCommit)
 		c := &committer{
-			in: r.done, journal: verified, tally: r.tally, stop: stop,
+			in: r.done, journal: verified, tally: r.tally, names: names, stop: stop,
 			placer: &placer{folder: r.folder, real: map[string]bool{}, touched: map[string]bool{}},
 		}
 		committing.Go(c.run)

@@ -207,7 +207,7 @@ func TestMisbehavingServer(t *testing.T) {
 				if always {
 					attempts = 1
 				}
-				report, err := d.Files(t.Context(), seqOf(s.files()), DownloadOptions{Wait: 400 * time.Millisecond, Job: transfer.Job{Attempts: attempts}})
+				report, err := d.Files(t.Context(), seqOf(s.files()), DownloadOptions{Wait: 400 * time.Millisecond, Job: transfer.Job{Attempts: attempts, Idle: time.Hour}})
 				want := tt.once
 				if always {
 					want = tt.always

@@ -13,19 +13,27 @@ import (
 )
 
 // plant CONNECTOR FILE commits the conflicts of a JSON file as a run of the
-// connector would, and the ids of those it has carried out.
+// connector would, and settles those that it has carried out.
 func plant(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: plant CONNECTOR FILE")
 	}
-	var c state.Commit
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &c))
+	var planted struct {
+		Conflicts []state.Conflict
+		Carried   []string
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &planted))
 	ctx := context.Background()
 	store, err := sqlite.Open(ctx, ts.MkAbs(".gapless"))
 	ts.Check(err)
-	c.At = time.Now()
+	c := state.Commit{Conflicts: planted.Conflicts, At: time.Now()}
 	for i := range c.Conflicts {
 		c.Conflicts[i].Connector, c.Conflicts[i].At = args[0], c.At
+	}
+	for _, id := range planted.Carried {
+		settled, err := store.Conflict(ctx, id)
+		ts.Check(err)
+		c.Settled = append(c.Settled, settled)
 	}
 	l, err := store.Acquire(ctx, args[0], "plant", time.Minute, c.At)
 	ts.Check(err)

@@ -69,7 +69,7 @@ func (c *exchange) fail(p *problem) {
 		c.w.Header().Set("Retry-After", "60")
 	}
 	if c.r.Method == http.MethodHead {
-		c.state(Failed, p.message)
+		c.progress(stateFailed, p.message)
 	}
 	c.reply(p.status, wireError{
 		Status: fmt.Sprintf("%d %s", p.status, http.StatusText(p.status)), Message: p.message, Version: "gapless",
@@ -90,8 +90,8 @@ type wireMessage struct {
 	Message string `json:"message"`
 }
 
-// state sets the headers that tell how far a cart is.
-func (c *exchange) state(s State, message string) {
+// progress sets the headers that tell how far a cart is.
+func (c *exchange) progress(s state, message string) {
 	c.w.Header().Set(headerStatus, string(s))
 	c.w.Header().Set(headerMessage, ascii(message))
 }

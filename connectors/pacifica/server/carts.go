@@ -72,7 +72,7 @@ func (cs *carts) unfinished() (list []*cart) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, c := range cs.all {
-		if c.label.State == Staging {
+		if c.label.State == stateStaging {
 			list = append(list, c)
 		}
 	}
@@ -101,7 +101,7 @@ func (cs *carts) live(k key) *cart {
 }
 
 func (cs *carts) expired(c *cart) bool {
-	return c.downloads == 0 && c.label.State != Staging && cs.now().Sub(c.used) > cs.keep
+	return c.downloads == 0 && c.label.State != stateStaging && cs.now().Sub(c.used) > cs.keep
 }
 
 // add puts an ordered cart on the shelf, in place of the one that its key has;
@@ -116,7 +116,7 @@ func (cs *carts) add(k key, o order) (*cart, error) {
 	c := &cart{key: k, serial: rand.Text(), used: now}
 	c.label = label{
 		Format: cartFormat, Serial: c.serial, Owner: k.owner, UID: k.uid, Ordered: now.UTC(),
-		Bundle: o.bundle, State: Staging, Files: len(o.entries),
+		Bundle: o.bundle, State: stateStaging, Files: len(o.entries),
 	}
 	if err := cs.shelf.put(c.label, o.entries); err != nil {
 		return nil, fmt.Errorf("keep cart %s: %w", clip(k.uid), err)
@@ -166,7 +166,7 @@ func (cs *carts) leaving(k key, files int) (list []*cart) {
 			if other.owner == k.owner {
 				count, held = count-1, held-c.label.Files
 			}
-		case other.owner == k.owner && c.downloads == 0 && (c.label.State == Failed || c.delivered && c.label.State == Ready):
+		case other.owner == k.owner && c.downloads == 0 && (c.label.State == stateFailed || c.delivered && c.label.State == stateReady):
 			idle = append(idle, c)
 		}
 	}
@@ -237,16 +237,16 @@ func (cs *carts) settle(c *cart, entries []entry, failure string) error {
 	if !current {
 		return nil
 	}
-	l.State, l.Message, l.Bytes = Ready, failure, 0
+	l.State, l.Message, l.Bytes = stateReady, failure, 0
 	if failure != "" {
-		l.State, entries = Failed, nil
+		l.State, entries = stateFailed, nil
 	}
 	for i := range entries {
 		l.Bytes += entries[i].Size
 	}
 	err := cs.shelf.put(l, entries)
 	if err != nil {
-		l.State, l.Message = Failed, "the server cannot keep the cart at the moment; order it again"
+		l.State, l.Message = stateFailed, "the server cannot keep the cart at the moment; order it again"
 	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -259,10 +259,10 @@ func (cs *carts) settle(c *cart, entries []entry, failure string) error {
 func (cs *carts) again(c *cart) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.all[c.key] != c || c.label.State != Ready {
+	if cs.all[c.key] != c || c.label.State != stateReady {
 		return false
 	}
-	c.label.State = Staging
+	c.label.State = stateStaging
 	c.held = nil // what is under way keeps its own
 	c.staged.Store(0)
 	return true
@@ -295,7 +295,7 @@ func (cs *carts) pin(k key) (pin, error) {
 	if c == nil {
 		return pin{}, gapless.ErrNotFound
 	}
-	if c.label.State != Ready {
+	if c.label.State != stateReady {
 		return pin{}, errNotReady
 	}
 	if c.held == nil {
@@ -335,7 +335,7 @@ func (cs *carts) layout(p pin, root string) (*archive, error) {
 	if h.entries == nil {
 		l, entries, err := cs.shelf.read(p.cart.key.file())
 		switch {
-		case errors.Is(err, fs.ErrNotExist), err == nil && (l.Serial != p.cart.serial || l.State != Ready):
+		case errors.Is(err, fs.ErrNotExist), err == nil && (l.Serial != p.cart.serial || l.State != stateReady):
 			return nil, gapless.ErrNotFound // removed or replaced since it was pinned
 		case err != nil:
 			return nil, fmt.Errorf("read cart %s: %w", clip(p.cart.key.uid), err)

@@ -44,12 +44,22 @@ func TestReplacedWhilePinned(t *testing.T) {
 	if err := cs.settle(first, nil, "too late"); err != nil {
 		t.Fatal(err)
 	}
-	if l, ok := cs.find(k); !ok || l.State != Ready {
+	if l, ok := cs.find(k); !ok || l.State != stateReady {
 		t.Errorf("the second cart is %+v after the first was settled", l)
 	}
 	p, err = cs.pin(k)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if a, err := cs.layout(p, "x"); err != nil || a.entries[0].Path != "second" {
+		t.Errorf("the second cart is %v on the shelf, %v", a, err)
+	}
+	if err := errors.Join(cs.drop(p.cart, true), cs.unpin(p.cart, false)); err != nil {
+		t.Fatal(err)
+	}
+	p, err = cs.pin(k)
+	if err != nil {
+		t.Fatalf("a cart that was pinned made room: %v", err)
 	}
 	if _, err := cs.remove(k); err != nil {
 		t.Fatal(err)

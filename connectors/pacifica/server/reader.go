@@ -28,6 +28,7 @@ type reader struct {
 
 	offset int64
 	header bytes.Buffer
+	zeros  [trailer]byte // what padding and trailer are made of
 	// pending is what comes first: a header, padding or the trailer.
 	pending []byte
 	next    int // entry behind what is being read
@@ -40,9 +41,6 @@ var _ io.ReadSeeker = (*reader)(nil)
 func newReader(ctx context.Context, files Files, a *archive) *reader {
 	return &reader{ctx: ctx, files: files, archive: a}
 }
-
-// zeros is what padding and trailer are made of.
-var zeros [trailer]byte
 
 // Seek moves to an offset; nothing is read.
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
@@ -124,7 +122,7 @@ func (r *reader) advance() error {
 	case i > len(r.archive.entries):
 		return io.EOF
 	case i == len(r.archive.entries):
-		r.pending = zeros[:trailer]
+		r.pending = r.zeros[:]
 	default:
 		if err := r.archive.header(&r.header, i); err != nil {
 			return err
@@ -139,7 +137,7 @@ func (r *reader) advance() error {
 // endContent ends the file being read and makes its padding pending.
 func (r *reader) endContent() {
 	size := r.content.entry.Size
-	r.pending = zeros[:padded(size)-size]
+	r.pending = r.zeros[:padded(size)-size]
 	r.close()
 }
 

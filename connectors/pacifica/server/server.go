@@ -264,9 +264,9 @@ func (c *exchange) poll(k key) error {
 	if !ok {
 		return refuse(http.StatusNotFound, "No cart with uid %s found", clip(k.uid))
 	}
-	c.state(l.State, l.Message)
+	c.progress(l.State, l.Message)
 	status := http.StatusNoContent
-	if l.State == Failed {
+	if l.State == stateFailed {
 		status = http.StatusInternalServerError
 	}
 	c.w.WriteHeader(status)

@@ -18,17 +18,17 @@ import (
 	"github.com/gapless-sync/gapless/transfer"
 )
 
-// State says how far a cart is, in the words of the protocol.
-type State string
+// state says how far a cart is, in the words of the protocol.
+type state string
 
 // The states of a cart.
 const (
-	// Staging: the files are being verified.
-	Staging State = "staging"
-	// Ready: all files have been verified.
-	Ready State = "ready"
-	// Failed: a file is missing or is not what was ordered.
-	Failed State = "error"
+	// stateStaging: the files are being verified.
+	stateStaging state = "staging"
+	// stateReady: all files have been verified.
+	stateReady state = "ready"
+	// stateFailed: a file is missing or is not what was ordered.
+	stateFailed state = "error"
 )
 
 // label is what is known of a cart beside its files. It is the first line of
@@ -41,7 +41,7 @@ type label struct {
 	UID     string    `json:"uid"`
 	Ordered time.Time `json:"ordered"`
 	Bundle  bool      `json:"bundle,omitempty"`
-	State   State     `json:"state"`
+	State   state     `json:"state"`
 	Message string    `json:"message,omitempty"`
 	// Files is how many lines follow; Bytes the sum of their sizes once they
 	// are known.

@@ -12,7 +12,7 @@ import (
 // wireStatus is what is told of a cart.
 type wireStatus struct {
 	UID     string `json:"uid"`
-	Status  State  `json:"status"`
+	Status  state  `json:"status"`
 	Message string `json:"message"`
 	// Files that were ordered, and how many of them are verified.
 	Files  int `json:"files"`
@@ -78,10 +78,10 @@ func (cs *carts) describe(c *cart) wireStatus {
 		UID: c.key.uid, Status: c.label.State, Message: c.label.Message, Files: c.label.Files, Staged: int(c.staged.Load()),
 		Bytes: c.label.Bytes, Downloads: c.downloads, Delivered: c.delivered, Ordered: c.label.Ordered, Used: c.used.UTC(),
 	}
-	if s.Status == Ready {
+	if s.Status == stateReady {
 		s.Staged = s.Files
 	}
-	if s.Status != Staging && s.Downloads == 0 {
+	if s.Status != stateStaging && s.Downloads == 0 {
 		s.Expires = s.Used.Add(cs.keep)
 	}
 	return s

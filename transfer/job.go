@@ -44,7 +44,7 @@ type Job struct {
 	Events func(Event)
 
 	sleep   func(ctx context.Context, d time.Duration) error
-	through func(io.Writer) io.Writer // what is written, if it is not nil
+	through func(io.Writer) io.Writer
 }
 
 // EventKind says what happened.

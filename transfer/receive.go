@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -144,16 +145,9 @@ func (p *pending) keepsValidator(size int64) bool {
 // copy writes what comes until the end, or until it is more than size.
 func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int64, file *os.File) (err error) {
 	behind := &writeback{file: file}
-	defer func() {
-		if failed := behind.wait(); failed != nil {
-			err = stop(s.folder.problem("write a file", failed))
-		}
-	}()
+	defer func() { err = cmp.Or(stop(behind.wait()), err) }()
 	body = guarded{body, guardOf(ctx)}
-	out := io.Writer(file)
-	if s.job.through != nil {
-		out = s.job.through(file)
-	}
+	out := s.job.through(file)
 	for {
 		n, readErr := fill(body, s.buf)
 		if size >= 0 && p.offset+int64(n) > size {
@@ -163,11 +157,12 @@ func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int6
 			if p.hash != nil {
 				_, _ = p.hash.Write(s.buf[:n]) // a hash takes everything
 			}
-			if _, err := out.Write(s.buf[:n]); err != nil {
-				return stop(s.folder.problem("write a file", err))
+			_, err := out.Write(s.buf[:n])
+			if err == nil {
+				p.offset += int64(n)
+				err = behind.grown(p.offset)
 			}
-			p.offset += int64(n)
-			if err := behind.grown(p.offset); err != nil {
+			if err != nil {
 				return stop(s.folder.problem("write a file", err))
 			}
 			s.tally.tell(Event{Kind: EventReceived, Path: p.Path, Bytes: int64(n)})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ func (j *Job) setDefaults() {
 	j.Idle = cmp.Or(max(0, j.Idle), time.Minute)
 	if j.sleep == nil {
 		j.sleep = httpx.Sleep
+	}
+	if j.through == nil {
+		j.through = func(w io.Writer) io.Writer { return w }
 	}
 }
 

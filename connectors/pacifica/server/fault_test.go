@@ -452,11 +452,7 @@ func TestRace(t *testing.T) {
 				case 2:
 					f.do(t, "GET", "", "")
 				default:
-					for range 50 { // until it is ready, if it is to be
-						if r, _ := f.do(t, "HEAD", uid, ""); r.Header.Get("X-Pacifica-Status") != "staging" {
-							break
-						}
-					}
+					f.settled(t, uid)
 					r := f.open(t, "GET", uid+"?filename=x", "")
 					if r.StatusCode == http.StatusOK {
 						_, got, err := untar(r.Body)

@@ -188,7 +188,9 @@ func (c *client) begin(ctx context.Context, call *call) (_ *answer, wait time.Du
 	}
 	w.timer.Stop()
 	a := &answer{response.StatusCode, response.Header, &watched{w, response.Body}}
-	c.kin.Store(a.header.Get(s3.ServiceHeader) != "")
+	if a.status/100 == 2 && a.header.Get(s3.ServiceHeader) != "" {
+		c.kin.Store(true) // for good: what a proxy says in between means nothing
+	}
 	if a.status/100 == 2 || slices.Contains(call.takes, a.status) {
 		return a, 0, nil
 	}

@@ -141,6 +141,10 @@ the project, because an Eden has no place for them. So an older runner is fenced
 off on this machine alone, and an Eden that was restored from a backup has to be
 brought up to date by a run with ` + "`--full`" + `.
 
+An Eden keeps no versions of ours. So where the engine compares all keys, daily by
+default and only for sources that cannot tell deletes, every record is written
+again.
+
 Records that are to be deleted because the source no longer has them are looked
 for among those that this login has created by imports. What people have entered,
 or other systems have brought, is never deleted by absence.

@@ -71,7 +71,7 @@ func (s *source) Describe(ctx context.Context) (gapless.Description, error) {
 // now returns the time at the Eden.
 func (s *source) now(ctx context.Context, table string) (time.Time, error) {
 	path := s.document(table, "9000-01-01T00:00:00")
-	if s.via == viaREST {
+	if s.via != viaSync2010 {
 		p, err := tablePath(table)
 		if err != nil {
 			return time.Time{}, gapless.Misconfigured(err)
@@ -288,7 +288,10 @@ func (s *source) document(table, since string) string {
 		}
 		return "sync/sync/" + path + ".xml?" + q.String()
 	}
-	q := query{}.add("resource", table).add("repository", s.repository)
+	q := query{}.add("resource", table)
+	if !s.client.kin.Load() { // which takes questions for those of an Eden then, and sends more
+		q = q.add("repository", s.repository)
+	}
 	if since != "" {
 		q = append(q, "msince="+since) // in exactly this form: any other is ignored
 	}

@@ -437,6 +437,9 @@ func (in *imports) take(ctx context.Context, w *writing, r *s3.Resource, root bo
 	if err != nil {
 		return err
 	}
+	if user, _, ok := in.r.BasicAuth(); ok && old == nil && r.CreatedBy == "" && !r.Deleted {
+		r.CreatedBy = line(user)
+	}
 	survivor := false
 	if r.Deleted && r.ReplacedBy != "" {
 		s, err := w.find(ctx, ident{r.Name, r.ReplacedBy})

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -148,5 +149,33 @@ func TestNothingIsExportedAsEdensCanReadIt(t *testing.T) {
 		if _, got := f.do(t, "GET", "org/organisation.xml?maxdepth=0"+test.query, ""); !strings.Contains(got, test.want) || strings.Contains(got, test.not) {
 			t.Errorf("%s: %s", test.query, got)
 		}
+	}
+}
+
+// TestCreatedByWhoeverSends: whoever sends a record that is new has created it,
+// unless it says who has.
+func TestCreatedByWhoeverSends(t *testing.T) {
+	t.Parallel()
+	f := fresh(t)
+	send := func(element string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.address+"org/organisation.xml", strings.NewReader(document(element)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth("a@example.org", "pass")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil || response.Body.Close() != nil || response.StatusCode != http.StatusOK {
+			t.Fatal(response, err)
+		}
+	}
+	send(organisation("urn:x:1", "A", "2026-10-01T00:00:00"))
+	send(strings.Replace(organisation("urn:x:2", "B", "2026-10-01T00:00:00"), " uuid", ` created_by="b@example.org" uuid`, 1))
+	f.send(t, "org/organisation.xml", document(organisation("urn:x:1", "changed", "2026-10-02T00:00:00")))
+	var got []string
+	for _, r := range f.read(t, "org/organisation.xml") {
+		got = append(got, r.CreatedBy)
+	}
+	if diff := cmp.Diff([]string{"a@example.org", "b@example.org"}, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -31,6 +31,11 @@ type Config struct {
 	// Sahana is a service of Sahana Eden's synchronisation that gapless serve
 	// starts.
 	Sahana Sahana
+	// Cart is a service of files for clients of Pacifica that gapless serve
+	// starts.
+	Cart Cart
+	// Events are taken, and acted on, by gapless serve.
+	Events Events
 	// Connectors in the order of the file; names are unique.
 	Connectors []Connector
 }

@@ -98,8 +98,8 @@ func placeIn(text string, offset int) place {
 
 // The keys there are outside of a connector's own options.
 var (
-	topKeys       = []string{"state", "hub", "pushapi", "car", "sahana", "connectors"}
-	serverKeys    = []string{"pushapi", "car", "sahana"} // that connectors are not needed with
+	topKeys       = []string{"state", "hub", "pushapi", "car", "sahana", "cart", "events", "connectors"}
+	serverKeys    = []string{"pushapi", "car", "sahana", "cart", "events"} // that connectors are not needed with
 	connectorKeys = []string{"from", "to", "between", "resolve", "filter", "map", "rename", "keep", "drop", "deletes", "reconcile", "sync", "parallel", "batch", "retry"}
 )
 
@@ -123,6 +123,7 @@ func (l *loader) top(n *node) {
 	l.settings(n, "pushapi", &l.config.PushAPI)
 	l.settings(n, "car", &l.config.CAR)
 	l.sahana(n)
+	l.cart(n)
 	serves := slices.ContainsFunc(serverKeys, func(key string) bool {
 		_, found := n.get(key)
 		return found
@@ -140,6 +141,7 @@ func (l *loader) top(n *node) {
 		}
 		l.clients(n, connectors.value)
 	}
+	l.events(n)
 }
 
 // clients refuses names for clients of the Push API that connectors have: both

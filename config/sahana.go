@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -44,9 +43,7 @@ func (l *loader) sahana(parent *node) {
 		l.settings(parent, "sahana", &l.config.Sahana)
 		return
 	}
-	rest := *e.value
-	rest.entries = slices.DeleteFunc(slices.Clone(rest.entries), func(e entry) bool { return e.key == keyRepositories })
-	l.settings(&node{place: parent.place, shape: block, entries: []entry{{e.key, e.at, &rest}}}, e.key, &l.config.Sahana)
+	l.settings(without(parent, e, keyRepositories), e.key, &l.config.Sahana)
 	if r, found := e.value.get(keyRepositories); found && r.value.shape != absent {
 		l.repositories(r)
 	}

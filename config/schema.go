@@ -26,6 +26,8 @@ func Schema(connectors []gapless.Connector) ([]byte, error) {
 		"pushapi":    settingsSchema("A server of the Push API, whose documents land in the hub.", new(PushAPI)),
 		"car":        settingsSchema("A service that CAR connectors import into; their sources land in the hub.", new(CAR)),
 		"sahana":     sahanaSchema(),
+		"cart":       settingsSchema("A service that clients of Pacifica order files from.", new(Cart)),
+		"events":     eventsSchema(),
 		"connectors": {Type: "object", Description: "Routes from a source to a destination, or between two sides, by name.", MinProperties: new(1)},
 	})
 	top.Schema = "https://json-schema.org/draft/2020-12/schema"

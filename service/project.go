@@ -41,6 +41,8 @@ type Project struct {
 	kinds  Kinds
 	// observe sees the events of every run, besides whoever runs it.
 	observe func(engine.Event)
+	// queue returns the daemon's queue of events, nil if it takes none.
+	queue func() *eventQueue
 }
 
 // OpenProject opens the state of a configuration.

@@ -46,6 +46,8 @@ type Service struct {
 	serving sync.WaitGroup
 	stopped bool
 	failed  chan error
+	events  *eventDoor     // nil if none are taken
+	working sync.WaitGroup // what acts on them
 }
 
 // New checks the configuration; nothing is opened yet.
@@ -68,6 +70,7 @@ func New(c Config) (*Service, error) {
 	s := &Service{Config: c, halt: make(chan struct{}), failed: make(chan error, 2)}
 	s.metrics = newMetrics(s.Status)
 	c.Project.observe = s.metrics.observe
+	c.Project.queue = s.eventQueue
 	return s, nil
 }
 
@@ -116,7 +119,13 @@ func (s *Service) start(ctx context.Context) error {
 	if err := s.startCAR(ctx, h); err != nil {
 		return err
 	}
-	return s.startSahana(ctx, h)
+	if err := s.startSahana(ctx, h); err != nil {
+		return err
+	}
+	if err := s.startCarts(ctx, h); err != nil {
+		return err
+	}
+	return s.startEvents(ctx)
 }
 
 func closing(l net.Listener) func() error {
@@ -192,6 +201,16 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	status, err := s.Project.Status(ctx, s.Now())
 	status.Daemon = s.Self()
 	return status, err
+}
+
+// eventQueue returns the queue of events, nil if none are taken.
+func (s *Service) eventQueue() *eventQueue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.events == nil {
+		return nil
+	}
+	return s.events.queue
 }
 
 // Self says which process this is.

@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"cartserver": cartServer, "webserver": webServer, "fill": fill, "ingest": ingest, "damage": damage,
 			"exits":   exits,
 			"await":   await,
 			"httpget": httpGet,

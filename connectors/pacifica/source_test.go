@@ -228,6 +228,26 @@ func TestSourceRejects(t *testing.T) {
 	}
 }
 
+// TestVerdictIsTheFilesOwn has two files that fail together, for reasons of their
+// own: one cannot be staged, the other is longer than it was said to be.
+func TestVerdictIsTheFilesOwn(t *testing.T) {
+	t.Parallel()
+	s := newInstallation(t)
+	s.put("67", "1100", "1101", "1102")
+	s.transactions["67"] = strings.NewReplacer(sha1Of(s.contents["1102"]), sha1Of("other"), `"size": 70000`, `"size": 70001`).Replace(s.transactions["67"])
+	records, _ := read(t, s.open(t, nil), "file")
+	f, err := records[0].Parts[0].Open(t.Context())
+	must(t, err)
+	must(t, f.Close())
+	for i, says := range []string{"70001", "could not stage"} {
+		_, err := records[1+i].Parts[0].Open(t.Context())
+		text := fmt.Sprint(err)
+		if gapless.KindOf(err) != gapless.KindRejected || !strings.Contains(text, says) || strings.Contains(text, "70001") != (i == 0) {
+			t.Errorf("file %d: %v", 1+i, err)
+		}
+	}
+}
+
 func TestSourceOptions(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -51,7 +52,7 @@ func (g *group) open(ctx context.Context, i int) (io.ReadCloser, error) {
 	s := g.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := strconv.Itoa(i)
+	name := g.name(i)
 	if s.stretch.group == g && i >= s.stretch.from && i < s.stretch.end {
 		if f, err := os.Open(filepath.Join(s.dir, name)); err == nil {
 			return f, nil
@@ -77,6 +78,11 @@ func (g *group) open(ctx context.Context, i int) (io.ReadCloser, error) {
 		return f, nil
 	}
 	return nil, verdict(g.files[i].Origin, err)
+}
+
+// name returns what file i is called in the spool.
+func (g *group) name(i int) string {
+	return strconv.Itoa(i) + "/" + path.Base(g.files[i].Path)
 }
 
 // reach returns the end of the stretch of up to width files from i on.
@@ -109,18 +115,21 @@ func (s *spool) fetch(ctx context.Context, next stretch) error {
 		return gapless.Recoverable(fmt.Errorf("make the spool: %w", err))
 	}
 	s.dir, s.stretch = dir, next
-	_, err = transfer.Run(ctx, transfer.Job{
+	report, err := transfer.Run(ctx, transfer.Job{
 		Dir: dir, Supplier: &Carts{API: s.carts, Wait: s.wait}, Group: DefaultCartFiles, Streams: 1, Attempts: 2, AllowUnverified: s.allowUnverified,
 		Files: func(yield func(transfer.File, error) bool) {
 			for i := next.from; i < next.end; i++ {
 				file := next.group.files[i]
-				file.Path = strconv.Itoa(i)
+				file.Path = next.group.name(i)
 				if !yield(file, nil) {
 					return
 				}
 			}
 		},
 	})
+	if next.end-next.from == 1 && len(report.Failures) == 1 {
+		return report.Failures[0].Err
+	}
 	return err
 }
 

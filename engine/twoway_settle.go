@@ -602,10 +602,15 @@ func (s *settling) remember(ctx context.Context) error {
 		}
 	}
 	for _, h := range s.halves {
+		before := h.books.counts
 		h.books.synced()
+		h.advance(Counts{Synced: h.books.counts.Synced - before.Synced}, 0)
 		if err := h.saveLetters(ctx); err != nil {
 			return err
 		}
+	}
+	if len(commit.Settled) > 0 {
+		commit.Run = s.run.row(state.StatusRunning) // it is who has settled them
 	}
 	if err := s.commit(ctx, commit); err != nil {
 		return fmt.Errorf("remember what was settled: %w", err)

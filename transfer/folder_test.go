@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -296,6 +297,61 @@ func TestJournal(t *testing.T) {
 				t.Errorf("%s: %+v %v", name, report, err)
 			}
 		}
+		if text, err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+		known := map[string]bool{}
+		for line := range strings.Lines(string(text)) {
+			if f, err := parseLine([]byte(line)); err == nil && fulfils(f, fileOf(f.Path, s[f.Path])) {
+				known[f.Path] = true
+			}
+		}
+		if len(known) != 3 {
+			t.Errorf("%s: the journal knows %v", name, known)
+		}
+	}
+}
+
+// TestNoNameBeforeItIsDurable: if one of a batch cannot be made durable, none
+// gets its name.
+func TestNoNameBeforeItIsDurable(t *testing.T) {
+	t.Parallel()
+	f, err := openFolder(t.TempDir(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := f.parts.Open(".")
+	if err == nil {
+		err = closed.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch []finished
+	for i := range 2 * fewFiles {
+		file := finished{File: fileOf(strconv.Itoa(i), nil), part: strconv.Itoa(i)}
+		batch = append(batch, file)
+		if err := f.parts.WriteFile(file.part, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &committer{journal: &journal{}, tally: &tally{}, names: closed, placer: &placer{folder: f, real: map[string]bool{}, touched: map[string]bool{}}}
+	if done, _ := syncSystem(closed); done {
+		if err := c.commit(batch); err == nil {
+			t.Error("all at once: no error")
+		}
+	}
+	if err := f.parts.Remove("3"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.commit(batch[:5]); err == nil {
+		t.Error("one by one: no error")
+	}
+	if got := readFolder(t, f.dir); len(got) > 0 {
+		t.Errorf("%d files have names", len(got))
+	}
+	if err := f.close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -27,7 +27,12 @@ func lock(root *os.Root) (unlock func(), err error) {
 	if err != nil {
 		return func() {}, errors.Join(err, f.Close())
 	}
-	return func() { _ = f.Close() }, nil // nothing was written
+	return func() {
+		// A process that is being started may share the file for a moment, so
+		// that closing it is not enough. Nothing was written to it.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		_ = f.Close()
+	}, nil
 }
 
 // freeBytes returns how much can be written below a folder, and whether that is

@@ -3,6 +3,7 @@ package catalog
 import (
 	"github.com/gapless-sync/gapless/connectors/car"
 	"github.com/gapless-sync/gapless/connectors/files"
+	"github.com/gapless-sync/gapless/connectors/pacifica"
 	"github.com/gapless-sync/gapless/connectors/pushapi"
 	"github.com/gapless-sync/gapless/connectors/sahana"
 	"github.com/gapless-sync/gapless/connectors/tabular"
@@ -20,5 +21,6 @@ func Builtin() Catalog {
 		pushapi.Connector(),
 		car.Connector(),
 		sahana.Connector(),
+		pacifica.Connector(),
 	)
 }

@@ -296,18 +296,18 @@ func TestJournal(t *testing.T) {
 			if err != nil || report.Present != 3 || report.Received != 0 {
 				t.Errorf("%s: %+v %v", name, report, err)
 			}
-		}
-		if text, err = os.ReadFile(path); err != nil {
-			t.Fatal(err)
-		}
-		known := map[string]bool{}
-		for line := range strings.Lines(string(text)) {
-			if f, err := parseLine([]byte(line)); err == nil && fulfils(f, fileOf(f.Path, s[f.Path])) {
-				known[f.Path] = true
+			if text, err = os.ReadFile(path); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if len(known) != 3 {
-			t.Errorf("%s: the journal knows %v", name, known)
+			known := map[string]bool{}
+			for line := range strings.Lines(string(text)) {
+				if f, err := parseLine([]byte(line)); err == nil && fulfils(f, fileOf(f.Path, s[f.Path])) {
+					known[f.Path] = true
+				}
+			}
+			if len(known) != 3 {
+				t.Errorf("%s: the journal knows %v", name, known)
+			}
 		}
 	}
 }

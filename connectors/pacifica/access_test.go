@@ -17,7 +17,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,7 +57,7 @@ func TestCredentialsOnEveryRequest(t *testing.T) {
 			_, err := d.Files(t.Context(), seqOf(s.files()), DownloadOptions{})
 			must(t, err)
 			seen := map[string]int{}
-			for _, r := range s.log {
+			for _, r := range s.requests() {
 				seen[r.Method]++
 				if got := r.Header.Get("Authorization"); got != tt.want {
 					t.Errorf("%s: %q", r.Method, got)
@@ -132,8 +135,11 @@ func TestSecretsInAnswers(t *testing.T) {
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	s := newCartServer(t)
+	var mu sync.Mutex // guards got
 	var got []string
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		got = append(got, r.Method+" "+r.Header.Get("X-Key")+" "+r.Header.Get("Authorization"))
 		http.Redirect(w, r, strings.Replace(s.URL, "127.0.0.1", "localhost", 1)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 	}))
@@ -144,7 +150,9 @@ func TestRedirects(t *testing.T) {
 	_, err := d.Files(t.Context(), seqOf(s.files()), DownloadOptions{})
 	must(t, err)
 	check(t, dir, s.paths())
-	for _, r := range s.log {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, r := range s.requests() {
 		if r.Header.Get("Authorization")+r.Header.Get("X-Key") != "" {
 			t.Errorf("%s to another host: %v", r.Method, r.Header)
 		}
@@ -154,8 +162,8 @@ func TestRedirects(t *testing.T) {
 			t.Errorf("to the host itself: %s", line)
 		}
 	}
-	if len(got) < 4 || len(s.log) != len(got) {
-		t.Errorf("%d requests, %d of them redirected", len(got), len(s.log))
+	if len(got) < 4 || len(s.requests()) != len(got) {
+		t.Errorf("%d requests, %d of them redirected", len(got), len(s.requests()))
 	}
 }
 
@@ -167,10 +175,13 @@ func TestCertificates(t *testing.T) {
 	certificate, key := filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
 	writePair(t, certificate, key)
 	s := newCartServer(t)
+	var mu sync.Mutex // guards shown
 	var shown []int
 	secure := func(next http.Handler) *httptest.Server {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
 			shown = append(shown, len(r.TLS.PeerCertificates))
+			mu.Unlock()
 			next.ServeHTTP(w, r)
 		}))
 		server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}
@@ -189,22 +200,25 @@ func TestCertificates(t *testing.T) {
 	_, err = d.Files(t.Context(), seqOf(s.files()), DownloadOptions{})
 	must(t, err)
 	check(t, target, s.paths())
-	for _, n := range shown {
-		if n != 1 {
-			t.Errorf("certificates shown: %v", shown)
-			break
-		}
+	certificates := func() []int {
+		mu.Lock()
+		defer mu.Unlock()
+		was := shown
+		shown = nil
+		return was
+	}
+	if was := certificates(); slices.Contains(was, 0) || len(was) == 0 {
+		t.Errorf("certificates shown: %v", was)
 	}
 
 	abroad := secure(http.NotFoundHandler())
-	shown = nil
 	s.act = func(w http.ResponseWriter, r *http.Request, _ int) bool {
 		http.Redirect(w, r, abroad.URL, http.StatusTemporaryRedirect)
 		return true
 	}
 	_ = newCarts(t, opts).WaitForCart(t.Context(), home.URL+"/x", time.Second)
-	if fmt.Sprint(shown) != "[1 0]" {
-		t.Errorf("certificates shown at home and abroad: %v", shown)
+	if was := certificates(); fmt.Sprint(was) != "[1 0]" {
+		t.Errorf("certificates shown at home and abroad: %v", was)
 	}
 	s.act = func(w http.ResponseWriter, r *http.Request, _ int) bool {
 		http.Redirect(w, r, s.URL, http.StatusTemporaryRedirect)
@@ -300,12 +314,11 @@ func FuzzNetrc(f *testing.F) {
 // that breaks off once.
 func TestPolicyServer(t *testing.T) {
 	t.Parallel()
-	breakOff := true
+	var brokenOff atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch id := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]; id {
 		case "1":
-			if breakOff {
-				breakOff = false
+			if !brokenOff.Swap(true) {
 				_, _ = io.WriteString(w, `{"files": {`)
 				_ = http.NewResponseController(w).Flush()
 				panic(http.ErrAbortHandler)

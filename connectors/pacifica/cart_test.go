@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,8 +110,8 @@ func TestRefusedOrders(t *testing.T) {
 	if _, err := a.SetupCart(t.Context(), func(yield func(transfer.File, error) bool) { yield(transfer.File{}, sentinel) }); !errors.Is(err, sentinel) {
 		t.Errorf("got %v", err)
 	}
-	if len(s.log) > 0 {
-		t.Errorf("%d requests were sent", len(s.log))
+	if len(s.requests()) > 0 {
+		t.Errorf("%d requests were sent", len(s.requests()))
 	}
 }
 
@@ -132,7 +133,7 @@ func TestOrders(t *testing.T) {
 	must(t, err)
 	check(t, dir, map[string]string{deep: "x", "a": "y", "b": "z", "c": "w"})
 	got := map[string]string{}
-	for _, f := range s.orders[0] {
+	for _, f := range s.ordered()[0] {
 		got[string(f.ID)] = f.Path + " " + f.Algorithm + " " + f.Hash[:3]
 		if len(f.Path) > maxWirePath {
 			t.Errorf("%d characters", len(f.Path))
@@ -232,8 +233,8 @@ func TestGone(t *testing.T) {
 			} else if gapless.KindOf(err) != gapless.KindRecoverable {
 				t.Errorf("%s: %v", method, err)
 			}
-			if len(s.orders) != orders || s.left() > 0 {
-				t.Errorf("%s: %d drops, %d orders, %d left", method, drops, len(s.orders), s.left())
+			if len(s.ordered()) != orders || s.left() > 0 {
+				t.Errorf("%s: %d drops, %d orders, %d left", method, drops, len(s.ordered()), s.left())
 			}
 		}
 	}
@@ -262,7 +263,7 @@ func TestSplitIsBounded(t *testing.T) {
 	if gapless.KindOf(err) != gapless.KindRecoverable || !strings.Contains(fmt.Sprint(err), "Max retries exceeded") || !strings.Contains(fmt.Sprint(err), wanted[0].Path) {
 		t.Errorf("got %v", err)
 	}
-	if n := s.counts[http.MethodPost]; n > 50 {
+	if n := s.count(http.MethodPost); n > 50 {
 		t.Errorf("%d carts for a server that can stage nothing", n)
 	}
 }
@@ -386,8 +387,8 @@ func TestCancelDeletesTheCart(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			check(t, dir, nil)
-			if len(s.orders) != 1 || s.left() > 0 {
-				t.Errorf("%d orders, %d carts were left", len(s.orders), s.left())
+			if len(s.ordered()) != 1 || s.left() > 0 {
+				t.Errorf("%d orders, %d carts were left", len(s.ordered()), s.left())
 			}
 		})
 	}
@@ -421,8 +422,8 @@ func TestKeepAndNotices(t *testing.T) {
 	d, _ := newDownloader(t, opts)
 	_, err := d.Files(t.Context(), seqOf(s.files()), DownloadOptions{KeepCarts: true})
 	must(t, err)
-	if s.counts[http.MethodDelete] > 0 || s.left() != 1 {
-		t.Errorf("%d carts are left after %d deletes", s.left(), s.counts[http.MethodDelete])
+	if s.count(http.MethodDelete) > 0 || s.left() != 1 {
+		t.Errorf("%d carts are left after %d deletes", s.left(), s.count(http.MethodDelete))
 	}
 	s.act = func(w http.ResponseWriter, r *http.Request, n int) bool {
 		switch {
@@ -467,7 +468,7 @@ func TestContinuedArchive(t *testing.T) {
 			t.Parallel()
 			s := newCartServer(t)
 			s.contents = map[string]string{"7": string(large)}
-			var sent int64
+			var sent atomic.Int64
 			s.act = func(w http.ResponseWriter, r *http.Request, n int) bool {
 				if r.Method != http.MethodGet {
 					return false
@@ -485,7 +486,7 @@ func TestContinuedArchive(t *testing.T) {
 				}
 				cut := &cutWriter{ResponseWriter: w, left: piece}
 				http.ServeContent(cut, r, "", time.Time{}, bytes.NewReader(whole))
-				sent += int64(piece - cut.left)
+				sent.Add(int64(piece - cut.left))
 				if cut.left == 0 {
 					_ = http.NewResponseController(w).Flush()
 					panic(http.ErrAbortHandler)
@@ -510,8 +511,8 @@ func TestContinuedArchive(t *testing.T) {
 			if !bytes.Equal(got.Bytes(), large) {
 				t.Errorf("%d bytes came that are not the file", got.Len())
 			}
-			if most := int64(len(large)) - tt.offset + 96<<10; sent > most && tt.tag(0) != "" {
-				t.Errorf("%d bytes were sent, more than %d", sent, most)
+			if most := int64(len(large)) - tt.offset + 96<<10; sent.Load() > most && tt.tag(0) != "" {
+				t.Errorf("%d bytes were sent, more than %d", sent.Load(), most)
 			}
 		})
 	}
@@ -547,8 +548,8 @@ func TestRetries(t *testing.T) {
 		}
 		opts := s.options()
 		opts.Retries = retries
-		if err := newCarts(t, opts).Delete(t.Context(), s.URL+"/x"); gapless.ExitCode(err) != gapless.ExitRecoverable || s.counts[http.MethodDelete] != want {
-			t.Errorf("retries %d: %d requests, %v", retries, s.counts[http.MethodDelete], err)
+		if err := newCarts(t, opts).Delete(t.Context(), s.URL+"/x"); gapless.ExitCode(err) != gapless.ExitRecoverable || s.count(http.MethodDelete) != want {
+			t.Errorf("retries %d: %d requests, %v", retries, s.count(http.MethodDelete), err)
 		}
 	}
 }

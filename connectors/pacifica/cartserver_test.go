@@ -215,6 +215,27 @@ func tarWith(members ...tarMember) []byte {
 	return b.Bytes()
 }
 
+// requests returns what was received so far.
+func (s *cartServer) requests() []*http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.log)
+}
+
+// count returns how many requests of a method were received so far.
+func (s *cartServer) count(method string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts[method]
+}
+
+// ordered returns the orders so far.
+func (s *cartServer) ordered() [][]orderedFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.orders)
+}
+
 // left returns how many carts were not deleted.
 func (s *cartServer) left() int {
 	s.mu.Lock()

@@ -24,7 +24,7 @@ func TestFilename(t *testing.T) {
 		_, err = d.Files(t.Context(), seqOf(s.files()), DownloadOptions{Filename: filename})
 		if folder == "-" {
 			list, _ := os.ReadDir(location)
-			if gapless.ExitCode(err) != gapless.ExitUsage || len(list) > 0 || len(s.log) > 0 {
+			if gapless.ExitCode(err) != gapless.ExitUsage || len(list) > 0 || len(s.requests()) > 0 {
 				t.Errorf("%q: %v, %v", filename, err, list)
 			}
 			continue
@@ -55,8 +55,8 @@ func TestUnusableLists(t *testing.T) {
 	if _, err := d.Files(t.Context(), seqOf(files), DownloadOptions{}); gapless.ExitCode(err) != 55 || !strings.Contains(err.Error(), files[0].Path) {
 		t.Errorf("got %v", err)
 	}
-	if len(s.log) > 0 {
-		t.Errorf("%d requests were sent", len(s.log))
+	if len(s.requests()) > 0 {
+		t.Errorf("%d requests were sent", len(s.requests()))
 	}
 	if _, err := os.Lstat(dir); err == nil {
 		check(t, dir, nil)
@@ -69,15 +69,15 @@ func TestVerifyAndDryRun(t *testing.T) {
 	s := newCartServer(t)
 	d, dir := newDownloader(t, s.options())
 	report, err := d.Files(t.Context(), seqOf(s.files()), DownloadOptions{Job: transfer.Job{DryRun: true}})
-	if err != nil || report.Missing != 3 || len(s.log) > 0 {
-		t.Errorf("%+v, %v, %d requests", report, err, len(s.log))
+	if err != nil || report.Missing != 3 || len(s.requests()) > 0 {
+		t.Errorf("%+v, %v, %d requests", report, err, len(s.requests()))
 	}
 	_, err = d.Files(t.Context(), seqOf(s.files()), DownloadOptions{})
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "root.txt"), []byte("the Root\n"), 0o600))
-	sent := len(s.log)
+	sent := len(s.requests())
 	report, err = d.Files(t.Context(), seqOf(s.files()), DownloadOptions{Job: transfer.Job{VerifyOnly: true}})
-	if err == nil || report.Failed != 1 || report.Failures[0].Path != "root.txt" || len(s.log) != sent {
-		t.Errorf("%+v, %v, %d requests", report, err, len(s.log)-sent)
+	if err == nil || report.Failed != 1 || report.Failures[0].Path != "root.txt" || len(s.requests()) != sent {
+		t.Errorf("%+v, %v, %d requests", report, err, len(s.requests())-sent)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,16 +176,16 @@ func TestMisbehavingServer(t *testing.T) {
 				s := newCartServer(t)
 				s.stalled = make(chan struct{})
 				t.Cleanup(func() { close(s.stalled) }) // before the server closes
-				hits := 0
+				var hits atomic.Int64
 				if tt.act != nil {
 					act := tt.act(s)
 					s.act = func(w http.ResponseWriter, r *http.Request, n int) bool {
-						if hits > 0 && !always {
+						if hits.Load() > 0 && !always {
 							return false
 						}
 						took := act(w, r, n)
 						if took {
-							hits++
+							hits.Add(1)
 						}
 						return took
 					}
@@ -192,7 +193,7 @@ func TestMisbehavingServer(t *testing.T) {
 				if tt.archive != nil {
 					archive := tt.archive(s)
 					s.archive = func(w http.ResponseWriter, n int, cart string, files []orderedFile) {
-						if hits++; hits == 1 || always {
+						if hits.Add(1) == 1 || always {
 							archive(w, n, cart, files)
 							return
 						}
@@ -218,7 +219,7 @@ func TestMisbehavingServer(t *testing.T) {
 				} else {
 					s.judge(t, dir, want, tt.says, report, err)
 				}
-				if hits == 0 {
+				if hits.Load() == 0 {
 					t.Error("the server did not misbehave")
 				}
 				if n := s.left(); n > 0 {

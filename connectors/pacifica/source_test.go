@@ -33,7 +33,9 @@ func newInstallation(t *testing.T) *installation {
 	t.Helper()
 	s := &installation{cartServer: newCartServer(t), transactions: map[string]string{}}
 	s.policy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
 		doc, ok := s.transactions[filepath.Base(r.URL.Path)]
+		s.mu.Unlock()
 		if !ok {
 			doc = `{"status": "404 Not Found", "message": "none"}`
 		}
@@ -111,18 +113,20 @@ func TestSourceIntoHub(t *testing.T) {
 		}
 	}
 	run()
-	if n := len(s.orders); n > 8 {
+	if n := len(s.ordered()); n > 8 {
 		t.Errorf("%d carts for 43 files in a row", n)
 	}
 	if r, err := h.Get(t.Context(), "c", "transaction", "69"); err != nil || string(r.Data) != s.transactions["69"] {
 		t.Errorf("%s, %v", r.Data, err)
 	}
+	s.mu.Lock()
 	s.orders = nil
 	s.contents["2007"] = "changed"
 	s.put("67", ids()...)
+	s.mu.Unlock()
 	run()
 	ordered := 0
-	for _, order := range s.orders {
+	for _, order := range s.ordered() {
 		ordered += len(order)
 	}
 	if ordered != 1 {

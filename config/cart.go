@@ -33,7 +33,7 @@ func (l *loader) cart(n *node) {
 	connector, collection, named := strings.Cut(c.Parts, "/")
 	switch {
 	case (c.Root == "") == (c.Parts == ""):
-		l.add(e.at, gapless.CodeMissingOption, "add root: with a folder, or parts: with CONNECTOR/COLLECTION", "the cart service serves either a folder or parts of records")
+		l.add(e.at, gapless.CodeMissingOption, "the cart service serves either a folder or parts of records", "add root: with a folder, or parts: with CONNECTOR/COLLECTION")
 	case c.Parts != "" && (!named || connector == "" || collection == ""):
 		l.addf(e.at, gapless.CodeInvalidOption, "write CONNECTOR/COLLECTION, such as docs/file", "parts is %s", shorten(c.Parts))
 	}

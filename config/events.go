@@ -92,9 +92,9 @@ func (l *loader) events(parent *node) {
 	on, found := e.value.get(keyOn)
 	switch {
 	case !found || on.value.shape == absent:
-		l.add(e.at, gapless.CodeMissingOption, "add on: with a list of what to do", "events set nothing off")
+		l.add(e.at, gapless.CodeMissingOption, "events set nothing off", "add on: with a list of what to do")
 	case on.value.shape != list:
-		l.add(on.at, gapless.CodeConfig, "begin each with a dash", "on is a list")
+		l.add(on.at, gapless.CodeConfig, "on is a list", "begin each with a dash")
 	default:
 		for i, item := range on.value.items {
 			l.reaction(i, item)
@@ -125,7 +125,7 @@ func (l *loader) reaction(i int, n *node) {
 		}
 	}
 	if (r.Run == "") == (r.Download == nil) {
-		l.add(n.place, gapless.CodeMissingOption, "add run: with a connector, or download: with cart and to", "an event sets off either a run or a download")
+		l.add(n.place, gapless.CodeMissingOption, "an event sets off either a run or a download", "add run: with a connector, or download: with cart and to")
 	}
 	if r.Run != "" && !slices.ContainsFunc(l.config.Connectors, func(c Connector) bool { return c.Name == r.Run }) {
 		e, _ := n.get("run")
@@ -133,10 +133,10 @@ func (l *loader) reaction(i int, n *node) {
 	}
 	if r.Keys != "" && r.Run == "" {
 		e, _ := n.get("keys")
-		l.add(e.at, gapless.CodeConfig, "remove it", "keys are for the run of a connector")
+		l.add(e.at, gapless.CodeConfig, "keys are for the run of a connector", "remove it")
 	}
 	if _, err := r.Rule().Compile(); err != nil {
-		l.add(n.place, gapless.CodeInvalidOption, "write it as RFC 9535 says, such as $.data.id", err.Error())
+		l.add(n.place, gapless.CodeInvalidOption, err.Error(), "write it as RFC 9535 says, such as $.data.id")
 	}
 	l.config.Events.On = append(l.config.Events.On, r)
 }

@@ -203,7 +203,7 @@ func (o *downloadOptions) explain(list string, err error) error {
 	case f != nil && f.Cause == gapless.CauseAuthentication:
 		return e.WithHint("check --user and --password-file, --token-file or --header-file, and run the same command again")
 	case o.verifyOnly:
-		return e.WithHint("run the same command without --verify-only: it fetches what is missing or wrong, and nothing else")
+		return e.WithHint("remove the files that are wrong and run the same command without --verify-only: it fetches what is not there")
 	case f != nil && f.Cause == gapless.CauseUnreachable:
 		return e.WithHint("check that the address is right and the server there; the same command then continues")
 	}

@@ -65,6 +65,9 @@ func (a *account) event(e transfer.Event) {
 	switch e.Kind {
 	case transfer.EventPlanned:
 		a.began, a.files, a.bytes = time.Now(), e.Files, e.Bytes
+		if a.w.json {
+			a.told = a.began
+		}
 	case transfer.EventReceived:
 		a.received += e.Bytes
 	case transfer.EventPresent:

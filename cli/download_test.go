@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,16 +11,21 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/pacifica/server"
 )
 
@@ -251,4 +257,84 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	content[0] ^= 1
 	ts.Check(os.WriteFile(name, content, 0o600))
 	ts.Check(os.Chtimes(name, info.ModTime(), info.ModTime()))
+}
+
+// TestDownloadWalk runs the commands of the page about downloads and compares
+// the shape of what they print.
+func TestDownloadWalk(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/download.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "fetch")
+	web := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(dir, "archive"))))
+	defer web.Close()
+	here := strings.NewReplacer("/tmp/fetch", dir, "127.0.0.1:8080", "127.0.0.1:0", "127.0.0.1:8081", freePort(t),
+		"127.0.0.1:8082", web.Listener.Addr().String(), " web.pid", "")
+	steps := walkOf(string(page))
+	if len(steps) < 15 {
+		t.Fatalf("the page has %d steps", len(steps))
+	}
+	t.Cleanup(func() {
+		_ = exec.Command("sh", "-c", "kill $(cat "+dir+"/serve.pid)").Run() // it ends by itself if all went well
+	})
+	for _, s := range steps {
+		if strings.HasPrefix(s.command, "cd ") || strings.HasPrefix(s.command, "python3 -m http.server ") {
+			continue // the folder is that of every command, and the server is there
+		}
+		sh := exec.Command("sh", "-c", here.Replace(s.command))
+		if sh.Dir = dir; strings.HasPrefix(s.command, "mkdir ") {
+			sh.Dir = "/"
+		}
+		sh.Env = append(os.Environ(), "CARTD_CART_API_URL=", "XDG_CACHE_HOME="+filepath.Join(dir, ".cache"))
+		out, err := sh.CombinedOutput()
+		printed := strings.ReplaceAll(string(out), dir, "/tmp/fetch")
+		if failed := strings.Contains(printed, "error GAP-"); (err != nil) != failed {
+			t.Fatalf("%s: %v\n%s", s.command, err, printed)
+		}
+		if diff := compare(shape(s.prints), shape(strings.Split(printed, "\n"))); diff != "" {
+			t.Errorf("%s prints something else (-page +printed):\n%s", s.command, diff)
+		}
+	}
+}
+
+// freePort returns an address on loopback that nobody listens at.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestDownloadInterruptedInput interrupts a download that waits for its list.
+func TestDownloadInterruptedInput(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs signals")
+	}
+	cmd := exec.Command("gapless", "download", "--manifest", "-", "--to", filepath.Join(t.TempDir(), "files"))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed bytes.Buffer
+	cmd.Stderr = &printed
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// More than a pipe holds: that it could be written means that it is read.
+	if _, err := in.Write(bytes.Repeat([]byte("# nothing\n"), 100_000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != gapless.ExitInterrupted {
+		t.Errorf("%v, want exit code %d\n%s", err, gapless.ExitInterrupted, &printed)
+	}
 }

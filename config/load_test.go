@@ -77,6 +77,19 @@ func texts(problems []Problem) string {
 func describe(c *Config) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "state %s, search %v\n", c.State, c.Hub.Search)
+	if c.Cart.Listen != "" {
+		fmt.Fprintf(&b, "cart %+v\n", c.Cart)
+	}
+	for _, r := range c.Events.On {
+		fmt.Fprintf(&b, "%s: %+v, keys %q", r, r.Rule(), r.Keys)
+		if r.Download != nil {
+			fmt.Fprintf(&b, ", %+v", *r.Download)
+		}
+		b.WriteByte('\n')
+	}
+	if n := c.Events.NATS; n != nil {
+		fmt.Fprintf(&b, "nats %+v\n", *n)
+	}
 	for _, k := range c.Connectors {
 		fmt.Fprintf(&b, "%s (line %d)\n", k.Name, k.Line)
 		if two := k.Between; two != nil {

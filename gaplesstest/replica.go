@@ -34,6 +34,11 @@ type Replica struct {
 	// between runs before each row of a conditional push, with the lock held
 	// by nobody.
 	between func(collection, key string)
+	// prefixes of the slices that each collection is read in, if not whole.
+	prefixes []string
+	// refused are keys that no push, and refusedLate keys that no sync takes.
+	refused, refusedLate []string
+	late                 []string // keys pushed since the last sync that it will refuse
 
 	synced, pushed world
 	writers        map[string]*writer
@@ -81,6 +86,28 @@ func (r *Replica) Plain(fields ...string) *Replica {
 // Between has fn called before each row of a conditional push, as the moment
 // in which somebody else may write.
 func (r *Replica) Between(fn func(collection, key string)) { r.between = fn }
+
+// Split has collections read in slices, one for each prefix of keys.
+func (r *Replica) Split(prefixes ...string) *Replica {
+	r.prefixes = prefixes
+	return r
+}
+
+// Refuse makes the replica reject what is pushed of these keys; without keys
+// it takes everything again.
+func (r *Replica) Refuse(keys ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = keys
+}
+
+// RefuseLate makes the replica take what is pushed of these keys, and reject
+// it when it is synced.
+func (r *Replica) RefuseLate(keys ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusedLate = keys
+}
 
 // Edit gives a record new data at a time, which may be zero.
 func (r *Replica) Edit(collection, key, data string, at time.Time) {
@@ -246,6 +273,8 @@ func (r *Replica) Open(_ context.Context, name string, epoch uint64) (gapless.Se
 	return conditionalSession{s}, nil
 }
 
+var errRefused = errors.New("refused on request")
+
 type plainSession struct {
 	r           *Replica
 	writer      *writer
@@ -314,8 +343,12 @@ func (s *plainSession) pushRow(collection string, c gapless.Change, expect []gap
 			return gapless.ErrChanged
 		}
 	}
-	if strings.Contains(string(c.Data), `"refuse"`) {
-		return errors.New("refused on request")
+	if strings.Contains(string(c.Data), `"refuse"`) || slices.Contains(s.r.refused, c.Key) {
+		return errRefused
+	}
+	if slices.Contains(s.r.refusedLate, c.Key) {
+		s.r.late = append(s.r.late, c.Key)
+		return nil
 	}
 	return s.r.apply(&s.r.pushed, collection, c)
 }
@@ -334,7 +367,12 @@ func (s *plainSession) Sync(_ context.Context, checkpoints []gapless.Checkpoint)
 	for _, c := range checkpoints {
 		s.writer.checkpoints[c.Partition] = c
 	}
-	return gapless.Receipt{}, fault
+	var receipt gapless.Receipt
+	for _, key := range s.r.late {
+		receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: key, Err: errRefused})
+	}
+	s.r.late = nil
+	return receipt, fault
 }
 
 func (s *plainSession) Close() error { return nil }
@@ -369,6 +407,20 @@ func (s replicaFull) Describe(context.Context) (gapless.Description, error) {
 		return gapless.Description{}, err
 	}
 	return gapless.Description{Model: s.model, Collections: s.r.collections}, nil
+}
+
+// Partitions lists the collections, or their slices.
+func (s replicaFull) Partitions(context.Context) ([]gapless.Partition, error) {
+	var list []gapless.Partition
+	for _, c := range s.r.collections {
+		if len(s.r.prefixes) == 0 {
+			list = append(list, gapless.Partition{ID: c, Collection: c})
+		}
+		for _, prefix := range s.r.prefixes {
+			list = append(list, gapless.Partition{ID: c + ":" + prefix, Collection: c, Prefix: prefix})
+		}
+	}
+	return list, nil
 }
 
 // snapshot returns what readers see.

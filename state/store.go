@@ -149,8 +149,9 @@ type Commit struct {
 	// Entries are created or replaced by collection and key, or deleted if
 	// they have no value. The news of these keys are no longer staged.
 	Entries []Entry
-	// Conflicts are added. One whose id is there already gets Run and At and
-	// keeps the rest; once it was decided it keeps all.
+	// Conflicts are added. One whose id is there already gets Run, At, Held,
+	// Rule and Reason, keeps the rest, and is open again if it was settled; once
+	// it was decided it keeps all.
 	Conflicts []Conflict
 	// Settled lists conflicts, as they were read, that are no more: what was
 	// decided has been carried out, or both sides agree. One that was decided

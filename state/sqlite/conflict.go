@@ -23,9 +23,10 @@ func scanConflict(row scan) (state.Conflict, error) {
 	return c, err
 }
 
-// addConflicts leaves those alone that were decided.
+// addConflicts leaves those alone that were decided. One that was settled and
+// is found again is open again.
 func addConflicts(ctx context.Context, tx *sql.Tx, conflicts []state.Conflict) error {
-	statement := upsert("conflicts", conflictColumns, "(id)", "run, found_at") +
+	statement := upsert("conflicts", conflictColumns, "(id)", "run, held, rule, reason, found_at, resolved_at, resolved_by") +
 		" WHERE conflicts.take = '' AND conflicts.connector = excluded.connector"
 	return each(ctx, tx, statement, conflicts, func(stmt *sql.Stmt, c *state.Conflict) error {
 		result, err := stmt.ExecContext(ctx,

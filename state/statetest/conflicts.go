@@ -36,8 +36,15 @@ func conflictsKept(t *testing.T, s state.Store) {
 
 	again := state.Conflict{ID: "x-1", Connector: "c", Run: "r-2", Reason: "another", Deletion: true, This: []byte("1"), At: at(9)}
 	commit(t, s, l, state.Commit{Conflicts: []state.Conflict{again}})
-	c.Run, c.At = "r-2", at(9)
+	c.Run, c.At, c.Held, c.Rule, c.Reason = "r-2", at(9), false, "", "another"
 	wantConflict(t, s, "found again", c)
+
+	commit(t, s, l, state.Commit{Settled: []state.Conflict{c}, At: at(10)})
+	c.ResolvedAt, c.ResolvedBy = at(10), l.Holder
+	wantConflict(t, s, "settled by itself", c)
+	commit(t, s, l, state.Commit{Conflicts: []state.Conflict{again}})
+	c.ResolvedAt, c.ResolvedBy = time.Time{}, ""
+	wantConflict(t, s, "found again after nobody decided", c)
 
 	c.Decision = decide(t, s, "x-1", state.TakeThis)
 	again.Run, again.At = "r-3", at(10)

@@ -25,6 +25,10 @@ type entry struct {
 	// second, 0 if that is not known.
 	owner uint8
 	sides [2]held
+	// promised is what both sides are to hold after a push that may or may not
+	// have happened; nil as a rule. It is kept where to decide again on what
+	// came of it would count edits twice.
+	promised *[2]held
 }
 
 // held is what one side was last seen to hold, or was given.
@@ -49,7 +53,7 @@ func (h *held) sameAs(g *held) bool {
 }
 
 // The layout of an entry: version, flags, owner, base, first side, second side
-// unless it is the same. Numbers are varints, texts are sized.
+// unless it is the same, and what is promised to both. Numbers are varints, texts are sized.
 const (
 	entryVersion = 1
 
@@ -57,7 +61,8 @@ const (
 	flagBaseDeleted   = 2
 	flagBaseIsFirst   = 4
 	flagSecondIsFirst = 8
-	flagsOfEntry      = 15
+	flagPromised      = 16
+	flagsOfEntry      = 31
 
 	flagData     = 1
 	flagDeleted  = 2
@@ -83,6 +88,9 @@ func (e *entry) encode() []byte {
 	if same {
 		flags |= flagSecondIsFirst
 	}
+	if e.promised != nil {
+		flags |= flagPromised
+	}
 	dst := append(make([]byte, 0, len(e.sides[0].at.Data)+256), entryVersion, flags, e.owner)
 	if e.base != nil && !sameBase {
 		dst = appendSized(dst, string(e.base))
@@ -90,6 +98,9 @@ func (e *entry) encode() []byte {
 	dst = appendHeld(dst, &e.sides[0])
 	if !same {
 		dst = appendHeld(dst, &e.sides[1])
+	}
+	if e.promised != nil {
+		dst = appendHeld(appendHeld(dst, &e.promised[0]), &e.promised[1])
 	}
 	return dst
 }
@@ -181,6 +192,9 @@ func decodeEntry(value []byte) (entry, error) {
 	}
 	if flags&flagBaseIsFirst != 0 {
 		e.base = e.sides[0].at.Data
+	}
+	if flags&flagPromised != 0 {
+		e.promised = &[2]held{d.held(), d.held()}
 	}
 	if d.failed || len(d.rest) > 0 {
 		return entry{}, errEntry

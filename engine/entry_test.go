@@ -50,6 +50,9 @@ func TestEntryRoundTrip(t *testing.T) {
 		if rapid.Bool().Draw(t, "differ") {
 			e.sides[1] = drawHeld(t)
 		}
+		if rapid.Bool().Draw(t, "promised") {
+			e.promised = &[2]held{drawHeld(t), drawHeld(t)}
+		}
 		switch rapid.IntRange(0, 2).Draw(t, "base") {
 		case 1:
 			e.base = []byte(`{"base":true}`)

@@ -56,7 +56,7 @@ func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix str
 	if s.status, err = session.Status(ctx); err != nil {
 		return nil, fmt.Errorf("read back destination: %w", err)
 	}
-	s.fingerprint = fingerprintOf(s.description, e.Mapping.Fingerprint())
+	s.fingerprint = fingerprintOf(s.description, e.Mapping.Fingerprint()+e.policyText())
 	partitions, err := partitionsOf(ctx, source, s.description)
 	if err != nil {
 		return nil, err

@@ -40,3 +40,14 @@ func (c *Config) ends() (*resolve.Resolver, error) {
 	policy.Strategy = nil // it is applied where something is pushed, to both sides alike
 	return resolve.Compile(policy)
 }
+
+// policyText says what decides between two sides: if it changes, all that was
+// withheld is looked at again.
+func (c *Config) policyText() string {
+	if len(c.Sides) == 0 {
+		return ""
+	}
+	policy := c.Policy
+	policy.Hook = nil
+	return fmt.Sprintf("%+v", policy)
+}

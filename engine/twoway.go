@@ -62,7 +62,12 @@ type half struct {
 	staged     staged
 	pushed     bool // something was pushed to this side by the last pass
 	asked      bool // what is read now is news in any case
+	anchored   bool // checkpoint is newer than what state knows
 }
+
+// full reports whether the half is read anew, so that all that is known of it
+// is looked at again.
+func (h *half) full() bool { return h.decision.Mode == plan.ModeFull }
 
 // prefix begins the names that state knows partitions of a side by.
 func prefix(s state.Side) string { return s.String() + "/" }
@@ -114,6 +119,9 @@ func (w *twoWay) look(ctx context.Context, full bool) error {
 		e.survey = s
 	}
 	for _, e := range w.ends {
+		if err := e.survey.disjoint(); err != nil {
+			return fmt.Errorf("%s: %w", e.index, err)
+		}
 		for i := range e.survey.partitions {
 			f := &e.survey.partitions[i].facts
 			f.ProgressIntact, f.ProgressHonoured = false, false
@@ -139,6 +147,20 @@ func (w *twoWay) look(ctx context.Context, full bool) error {
 				d = plan.Decide(s.facts)
 			}
 			w.plan.Decisions = append(w.plan.Decisions, d)
+		}
+	}
+	return nil
+}
+
+// disjoint refuses slices of a collection of which nobody can tell where a key
+// belongs.
+func (s *survey) disjoint() error {
+	for i := range s.partitions {
+		for j := range i {
+			p, q := &s.partitions[i].partition, &s.partitions[j].partition
+			if p.Collection == q.Collection && (strings.HasPrefix(p.Prefix, q.Prefix) || strings.HasPrefix(q.Prefix, p.Prefix)) {
+				return gapless.Misconfigured(fmt.Errorf("%s and %s are both of collection %s, and their keys do not tell them apart", p.ID, q.ID, p.Collection))
+			}
 		}
 	}
 	return nil
@@ -419,14 +441,11 @@ func (c *collection) complete(ctx context.Context) error {
 	}
 	var all state.Commit
 	for _, h := range c.halves {
-		if h.decision.Mode == plan.ModeNothing {
-			continue
-		}
 		if err := h.account(ctx, &all); err != nil {
 			return err
 		}
 	}
-	if len(all.Partitions) == 0 {
+	if len(all.Partitions)+len(all.Resolved) == 0 {
 		return nil
 	}
 	if err := c.commit(ctx, all); err != nil {
@@ -442,6 +461,15 @@ func (c *collection) complete(ctx context.Context) error {
 // account puts into a commit what is to be remembered of a half that came to
 // its end.
 func (h *half) account(ctx context.Context, all *state.Commit) error {
+	resolved, err := h.settledLetters(ctx)
+	if err != nil {
+		return err
+	}
+	all.Resolved = append(all.Resolved, resolved...)
+	if h.decision.Mode == plan.ModeNothing {
+		return nil
+	}
+	h.books.synced()
 	p := h.row()
 	p.Checkpoint, p.Outcome, p.Error, p.ErrorCode = h.checkpoint, plan.OutcomeComplete, "", ""
 	p.Progress, p.LogSize, p.Started, p.Repair = nil, 0, "", nil
@@ -456,10 +484,6 @@ func (h *half) account(ctx context.Context, all *state.Commit) error {
 		return fmt.Errorf("count records: %w", err)
 	}
 	p.Records = live
-	resolved, err := h.settledLetters(ctx)
-	if err != nil {
-		return err
-	}
 	certificate, err := h.sealed(ctx, nil)
 	if err != nil {
 		return err
@@ -467,7 +491,6 @@ func (h *half) account(ctx context.Context, all *state.Commit) error {
 	h.known = p
 	all.Partitions = append(all.Partitions, p)
 	all.Certificates = append(all.Certificates, certificate)
-	all.Resolved = append(all.Resolved, resolved...)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,9 +42,12 @@ func (s *staged) add(key gapless.Hash128) {
 	s.keys[key.Lo] = struct{}{}
 }
 
-func (s *staged) has(key gapless.Hash128) bool {
+func (s *staged) has(key gapless.Hash128) bool { return s.certainly(key) || s.all }
+
+// certainly reports whether it is remembered that a key has news.
+func (s *staged) certainly(key gapless.Hash128) bool {
 	_, there := s.keys[key.Lo]
-	return there || s.all
+	return there
 }
 
 // reads returns what reads the half's partition.
@@ -107,11 +111,16 @@ func (h *half) readOn(ctx context.Context) error {
 		return err
 	}
 	h.decision.To, h.books.certificate.To = to, to
-	if d.Mode == plan.ModeNothing {
-		h.decision.Mode, h.decision.From = plan.ModeIncremental, from
-		h.books.certificate.Mode, h.books.certificate.From = string(plan.ModeIncremental), from
+	if d.Mode == plan.ModeNothing || d.Mode == plan.ModeRepair {
+		h.becomes(plan.ModeIncremental, from)
 	}
 	return nil
+}
+
+// becomes changes the mode of a half that was to read nothing new.
+func (h *half) becomes(mode plan.Mode, from gapless.Position) {
+	h.decision.Mode, h.decision.From = mode, from
+	h.books.certificate.Mode, h.books.certificate.From = string(mode), from
 }
 
 // take stages what a batch says that the ledger does not know.
@@ -166,7 +175,9 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	n := state.News{
 		Side: h.from.index, Collection: h.origin.Collection, Key: c.Key, Op: c.Op, Version: c.Version, Modified: c.Modified, Data: c.Data,
 	}
-	echo, err := e.sides[h.from.index].knows(&n)
+	was := &e.sides[h.from.index]
+	echo, err := was.knows(&n)
+	echo = echo && !h.restates(was, &n)
 	switch {
 	case c.Op == gapless.OpPatch:
 		err = errPatch
@@ -195,6 +206,18 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	return n, nil
 }
 
+// restates reports whether a row that says nothing new says it in another way,
+// where that matters: to who compares what is overwritten, or lists versions.
+func (h *half) restates(was *held, n *state.News) bool {
+	switch {
+	case n.Op == gapless.OpDelete:
+		return false
+	case h.from.pusher != nil:
+		return n.Version != was.version || !bytes.Equal(n.Data, was.at.Data)
+	}
+	return h.facts.Model == gapless.ModelModified && h.facts.CanReadKeys && n.Version != was.version
+}
+
 // rejected opens a dead letter for a record that the source could not deliver.
 // With a key it counts as seen: forbidden is not deleted.
 func (h *half) rejected(r *gapless.Rejection) state.News {
@@ -220,28 +243,18 @@ func (h *half) mark(key string) state.News {
 // readKeys enumerates the keys of a source that cannot tell deletes, and
 // fetches the records that its changes did not show.
 func (h *half) readKeys(ctx context.Context) error {
+	h.seen = 0 // what counts is whether the keys came
 	var missed []string
 	r := h.reads()
 	r.process = func(ctx context.Context, b *gapless.Batch) error {
-		keys := make([]string, len(b.Rows))
-		for i := range b.Rows {
-			keys[i] = string(b.Key(i))
-		}
-		entries, err := h.Store.Entries(ctx, h.Connector, h.origin.Collection, keys)
+		more, err := h.untold(ctx, b)
 		if err != nil {
-			return fmt.Errorf("look up the ledger: %w", err)
+			return err
 		}
-		news := make([]state.News, 0, len(keys))
-		for i, key := range keys {
-			news = append(news, h.mark(key))
-			e, err := h.entry(key, entries[key].Value)
-			if err != nil {
-				return err
-			}
-			held := &e.sides[h.from.index]
-			if version := string(b.Version(i)); !held.live() || version != "" && version != held.version {
-				missed = append(missed, key)
-			}
+		missed = append(missed, more...)
+		news := make([]state.News, 0, len(b.Rows)+len(b.Rejects))
+		for i := range b.Rows {
+			news = append(news, h.mark(string(b.Key(i))))
 		}
 		for i := range b.Rejects {
 			if n := h.rejected(&b.Rejects[i]); n.Key != "" {
@@ -272,6 +285,32 @@ func (h *half) readKeys(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// untold returns those keys of an enumeration of which the ledger has another
+// version, or none, although no change was told.
+func (h *half) untold(ctx context.Context, b *gapless.Batch) ([]string, error) {
+	keys := make([]string, len(b.Rows))
+	for i := range b.Rows {
+		keys[i] = string(b.Key(i))
+	}
+	entries, err := h.Store.Entries(ctx, h.Connector, h.origin.Collection, keys)
+	if err != nil {
+		return nil, fmt.Errorf("look up the ledger: %w", err)
+	}
+	var untold []string
+	for i, key := range keys {
+		e, err := h.entry(key, entries[key].Value)
+		if err != nil {
+			return nil, err
+		}
+		was, version := &e.sides[h.from.index], string(b.Version(i))
+		known := was.live() && (version == "" || version == was.version)
+		if !known && !h.staged.certainly(proof.KeyHash([]byte(key))) {
+			untold = append(untold, key)
+		}
+	}
+	return untold, nil
 }
 
 // entry decodes an entry. What the ledger says about a side that has lost what
@@ -345,7 +384,7 @@ func (h *half) absent(ctx context.Context, fn func(keys []string) error) error {
 }
 
 // observe returns what a side holds, given what it was last seen to hold and
-// what was read there.
+// what was read there. An edit without a time counts as made now.
 func (e *end) observe(prev held, n *state.News, now time.Time) (held, error) {
 	when := now
 	if !n.Modified.IsZero() {

@@ -2,13 +2,12 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/plan"
 	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/resolve"
 	"github.com/gapless-sync/gapless/state"
@@ -23,42 +22,13 @@ type settling struct {
 	byKey map[string]*matter
 }
 
-// matter is one key that has to be settled.
-type matter struct {
-	key  string
-	news [2]*state.News
-	// now is what the sides have, after what they will have once everything was
-	// taken.
-	now, after entry
-	// wanted is what each side has with what was decided by hand.
-	wanted    [2]resolve.Side
-	give      [2]resolve.Method // what has to be done to each side; empty for nothing
-	refused   [2]refusal
-	conflicts []state.Conflict
-	// settles are conflicts that are no more: decided, or held until now.
-	settles []state.Conflict
-}
-
-// refusal says whether a side did not take what it was given.
-type refusal uint8
-
-const (
-	taken refusal = iota
-	declined
-	// outdated: somebody else has written the record since it was read.
-	outdated
-)
-
-// open reports whether the key has to be looked at again.
-func (m *matter) open() bool { return m.refused != [2]refusal{} }
-
 // settle takes every key that has news, or is open, page by page.
 func (c *collection) settle(ctx context.Context) error {
 	inbox, err := c.inbox(ctx)
 	if err != nil {
 		return err
 	}
-	all := !c.again && (c.ends[0].restored || c.ends[1].restored)
+	all := !c.again && (c.ends[0].restored || c.ends[1].restored || slices.ContainsFunc(c.halves, (*half).full))
 	c.changed = [2][]string{}
 	after := ""
 	for {
@@ -142,8 +112,9 @@ func (c *collection) settlePage(ctx context.Context, page []state.Unsettled, inb
 		s.keys, s.byKey[m.key] = append(s.keys, m), m
 		lost = append(lost, m.conflicts...)
 	}
-	if len(lost) > 0 {
-		if err := c.commit(ctx, state.Commit{Conflicts: lost}); err != nil {
+	promises := s.promises()
+	if len(lost)+len(promises) > 0 {
+		if err := c.commit(ctx, state.Commit{Conflicts: lost, Entries: promises}); err != nil {
 			return fmt.Errorf("store conflicts: %w", err)
 		}
 	}
@@ -153,251 +124,6 @@ func (c *collection) settlePage(ctx context.Context, page []state.Unsettled, inb
 		}
 	}
 	return s.remember(ctx)
-}
-
-// decide says what becomes of one key.
-func (c *collection) decide(u *state.Unsettled, inbox []state.Conflict) (*matter, error) {
-	m := &matter{key: u.Key, news: u.News}
-	before, err := decodeEntry(u.Entry)
-	if err != nil {
-		return nil, err
-	}
-	m.now = before
-	for i, e := range c.ends {
-		if e.restored && !c.again {
-			m.now.sides[i] = held{}
-		}
-		if n := m.news[i]; n != nil && !n.Seen {
-			if m.now.sides[i], err = e.observe(m.now.sides[i], n, c.Now()); err != nil {
-				return nil, err
-			}
-		}
-		m.wanted[i] = m.now.sides[i].at
-	}
-	m.findOwner()
-	for i := range inbox {
-		if inbox[i].Decision.Take == "" {
-			continue
-		}
-		if err := m.obey(c, &inbox[i]); err != nil {
-			return nil, err
-		}
-	}
-	held, err := m.resolve(c)
-	m.settles = slices.DeleteFunc(slices.Clone(inbox), func(x state.Conflict) bool { return held && x.Decision.Take == "" })
-	return m, err
-}
-
-// byHand names in times of edits who decided.
-const byHand = "by hand"
-
-// obey makes what a person decided an edit of both sides.
-func (m *matter) obey(c *collection, d *state.Conflict) error {
-	value := d.Decision.Value
-	switch d.Decision.Take {
-	case state.TakeThis:
-		value = d.This
-	case state.TakeOther:
-		value = d.Other
-	}
-	if d.Deletion {
-		return m.obeyFate(c, d, value)
-	}
-	for i := range m.wanted {
-		if !m.now.sides[i].exists() {
-			continue
-		}
-		data, err := resolve.With(m.wanted[i].Data, d.Field, value)
-		if err != nil {
-			return err
-		}
-		if m.wanted[i], err = resolve.Edit(m.wanted[i], data, c.Now(), byHand); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// obeyFate is obey for a record that one side has deleted: it is deleted, or
-// it stays with the data given.
-func (m *matter) obeyFate(c *collection, d *state.Conflict, data []byte) error {
-	deletes := d.Decision.Take == d.Loser.String() || d.Decision.Take == state.TakeValue && data == nil
-	for i := range m.wanted {
-		if !m.now.sides[i].exists() {
-			continue
-		}
-		if deletes {
-			m.wanted[i] = resolve.Delete(m.wanted[i], c.Now(), byHand)
-			continue
-		}
-		var err error
-		if m.wanted[i], err = resolve.Edit(m.wanted[i], data, c.Now(), byHand); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// findOwner notes which side had the record first.
-func (m *matter) findOwner() {
-	first, second := m.now.sides[0].exists(), m.now.sides[1].exists()
-	if m.now.owner == 0 && m.now.base == nil && first != second {
-		m.now.owner = 1
-		if second {
-			m.now.owner = 2
-		}
-	}
-}
-
-// resolve asks the policy, and finds what has to be done to each side. It
-// reports whether the policy leaves the record to a person.
-func (m *matter) resolve(c *collection) (held bool, err error) {
-	in := resolve.Input{
-		Local: m.wanted[0], Remote: m.wanted[1], Base: m.now.base, BaseDeleted: m.now.baseDeleted, Now: c.Now(),
-	}
-	in.Local.MCI, in.Remote.MCI = m.handedOn()
-	m.after = m.now
-	result, err := c.resolver.Resolve(&in)
-	if err != nil {
-		return false, err
-	}
-	c.future += uint64(len(result.Future))
-	m.report(c, &result)
-	agreed := [2]resolve.Side{}
-	for i := range agreed {
-		agreed[i] = resolve.Side{
-			Data: result.Data, Modified: result.Modified, Times: result.Times, Seen: result.Seen, Deleted: result.Deleted, ReplacedBy: result.ReplacedBy,
-		}
-	}
-	held = result.Action == resolve.ActionConflict
-	if held {
-		agreed = m.wanted // each side keeps what it has, with what was decided by hand
-	}
-	for i := range agreed {
-		if err := m.giveTo(c, i, agreed[i]); err != nil {
-			return held, err
-		}
-	}
-	return held, nil
-}
-
-// report puts what was not taken into the inbox.
-func (m *matter) report(c *collection, result *resolve.Result) {
-	for i := range result.Losers {
-		l := &result.Losers[i]
-		x := state.Conflict{
-			Connector: c.Connector, Run: c.id, Collection: c.name, Key: m.key, Field: l.Field, Deletion: l.Deletion,
-			Held: result.Action == resolve.ActionConflict, Rule: l.Rule, Reason: result.Reason,
-			This: l.Local, Other: l.Remote, Edited: l.Stamp.Time, At: c.Now().UTC(),
-		}
-		if l.Side == resolve.ChoseRemote {
-			x.Loser = state.Other
-		}
-		x.ID = lossID(&x, l.Stamp)
-		m.conflicts = append(m.conflicts, x)
-	}
-}
-
-// lossID is the same whenever the same edit is lost.
-func lossID(x *state.Conflict, at resolve.Stamp) string {
-	lost := x.This
-	if x.Loser == state.Other {
-		lost = x.Other
-	}
-	text := fmt.Appendf(nil, "%q %q %q %q %t %s ", x.Connector, x.Collection, x.Key, x.Field, x.Deletion, x.Loser)
-	text = append(appendStamp(text, at), lost...)
-	sum := sha256.Sum256(text)
-	return "x-" + hex.EncodeToString(sum[:8])
-}
-
-// handedOn returns how often the record was handed on since its owner, as the
-// first side has it and as the second one sends it.
-func (m *matter) handedOn() (local, remote int) {
-	switch m.now.owner {
-	case 1:
-		return 0, 2
-	case 2:
-		return 1, 1
-	}
-	return 2, 2
-}
-
-// giveTo makes what was agreed on what a side will have.
-func (m *matter) giveTo(c *collection, i int, agreed resolve.Side) error {
-	now, after := &m.now.sides[i], &m.after.sides[i]
-	method, err := methodFor(now, &agreed)
-	if err != nil {
-		return err
-	}
-	if method == "" && now.live() && len(now.unshown) > 0 {
-		method = resolve.Update // it was edited before it showed what it was given
-	}
-	if method != "" && !c.allows(method) {
-		return nil
-	}
-	m.give[i] = method
-	after.at = agreed
-	switch {
-	case method == "" && now.live():
-		after.at.Data = now.at.Data // as it is written there
-	case method == "":
-	case c.ends[i].pusher != nil:
-		after.version, after.unshown, after.uncarried = stampedVersion(&after.at), nil, nil
-	default:
-		after.version = m.now.sides[1-i].version
-		return after.expectToShow(now)
-	}
-	return nil
-}
-
-// methodFor returns what has to be done to a side for it to have what was
-// agreed on.
-func methodFor(now *held, agreed *resolve.Side) (resolve.Method, error) {
-	switch {
-	case agreed.Deleted && now.live():
-		return resolve.Remove, nil
-	case agreed.Deleted, agreed.Data == nil:
-		return "", nil
-	case !now.live():
-		return resolve.Create, nil
-	}
-	same, err := resolve.Same(now.at.Data, agreed.Data)
-	if err != nil || same {
-		return "", err
-	}
-	return resolve.Update, nil
-}
-
-// allows reports whether the strategy has a method.
-func (c *collection) allows(method resolve.Method) bool {
-	return c.Policy.Strategy == nil || slices.Contains(c.Policy.Strategy, method)
-}
-
-// expectToShow names the fields that a side is given and did not show before.
-func (h *held) expectToShow(now *held) error {
-	h.unshown = nil
-	if h.at.Deleted {
-		h.uncarried = nil
-		return nil
-	}
-	given, err := resolve.Fields(h.at.Data)
-	if err != nil {
-		return err
-	}
-	h.uncarried = slices.DeleteFunc(slices.Clone(now.uncarried), func(name string) bool { return !slices.Contains(given, name) })
-	var shown []string
-	if now.live() {
-		if shown, err = resolve.Fields(now.at.Data); err != nil {
-			return err
-		}
-	}
-	for _, name := range given {
-		known := slices.Contains(shown, name) && !slices.Contains(now.unshown, name)
-		if !known && !slices.Contains(h.uncarried, name) {
-			h.unshown = append(h.unshown, name)
-		}
-	}
-	return nil
 }
 
 // push gives a side what it lacks.
@@ -433,7 +159,7 @@ func (s *settling) push(ctx context.Context, e *end) error {
 	if err := s.refuse(e, receipt.Rejected); err != nil {
 		return err
 	}
-	receipt, err = s.syncEnd(ctx, e)
+	receipt, err = s.syncAnchored(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -442,6 +168,54 @@ func (s *settling) push(ctx context.Context, e *end) error {
 	}
 	later := slices.DeleteFunc(receipt.Rejected, func(r gapless.Rejection) bool { return s.byKey[r.Key] != nil })
 	return s.refusedLater(ctx, e, later)
+}
+
+// syncAnchored syncs a side together with a checkpoint that moves no position.
+// Without one, it would not be noticed that the side has lost what it was
+// given, should it come back from a backup before the run has ended. A side
+// that has come back is noticed until its records are settled.
+func (s *settling) syncAnchored(ctx context.Context, e *end) (gapless.Receipt, error) {
+	h := s.anchor(e)
+	if h == nil {
+		return s.syncEnd(ctx, e)
+	}
+	p := s.nextCheckpoint(h.partition.ID)
+	p.Position = h.decision.From
+	if h.decision.Mode == plan.ModeNothing { // what was read earlier is pushed once more
+		h.becomes(plan.ModeRepair, p.Position)
+	}
+	receipt, err := s.syncEnd(ctx, e, p)
+	if err == nil {
+		h.checkpoint, h.anchored = p, true
+	}
+	return receipt, err
+}
+
+// anchor returns the half whose checkpoint stands for what a side was given.
+func (c *collection) anchor(e *end) *half {
+	if e.restored {
+		return nil
+	}
+	for _, h := range c.halves {
+		if h.from != e {
+			return h
+		}
+	}
+	return nil
+}
+
+// anchored returns the rows of partitions whose checkpoints were written with
+// the page.
+func (s *settling) anchored() []state.Partition {
+	var rows []state.Partition
+	for _, h := range s.halves {
+		if h.anchored {
+			h.known.Checkpoint, h.anchored = h.checkpoint, false
+			h.known = h.row()
+			rows = append(rows, h.known)
+		}
+	}
+	return rows
 }
 
 // destinationOf returns the partition that rows for a side are pushed under:
@@ -559,9 +333,11 @@ func (c *collection) refusedLater(ctx context.Context, e *end, rejected []gaples
 	for _, r := range rejected {
 		h := c.half(1-e.index, r.Key)
 		if h == nil {
-			continue
+			return gapless.Unrecoverable(fmt.Errorf("%s refuses record %q, which was never read: %w", e.index, r.Key, r.Err))
 		}
-		h.raise(state.DeadLetter{Key: r.Key, Stage: state.StageSync, Reason: r.Err.Error()})
+		before := h.books.counts
+		h.takeBack(r)
+		h.advance(difference(h.books.counts, before), 0)
 		known, ok := entries[r.Key]
 		if !ok {
 			continue
@@ -585,9 +361,19 @@ func (c *collection) refusedLater(ctx context.Context, e *end, rejected []gaples
 	return nil
 }
 
+// takeBack accounts for a row that was refused after it had counted as pushed.
+func (h *half) takeBack(r gapless.Rejection) {
+	if h.books.certificate.Pushed.Count > 0 {
+		h.refusedLate(r)
+		return
+	}
+	h.books.counts.Rejected++
+	h.raise(state.DeadLetter{Key: r.Key, Stage: state.StageSync, Reason: r.Err.Error()})
+}
+
 // remember stores what both sides have now, and accounts for the news.
 func (s *settling) remember(ctx context.Context) error {
-	commit := state.Commit{Entries: make([]state.Entry, 0, len(s.keys))}
+	commit := state.Commit{Entries: make([]state.Entry, 0, len(s.keys)), Partitions: s.anchored()}
 	for _, m := range s.keys {
 		e, err := m.settled(s.name)
 		if err != nil {
@@ -641,6 +427,9 @@ func (m *matter) settled(collection string) (state.Entry, error) {
 	if same {
 		e.base, e.baseDeleted = first.at.Data, first.at.Deleted
 	}
+	if m.once && m.open() {
+		e.promised = &m.after.sides
+	}
 	entry.Value = e.encode()
 	return entry, nil
 }
@@ -672,6 +461,9 @@ func (s *settling) count(m *matter, from state.Side) {
 	case m.refused[to] == declined:
 		certificate.Rejected.Merge(read)
 		counts.Rejected += read.Count
+	case given == "" && m.withheld[to]:
+		certificate.Filtered.Merge(read)
+		counts.Filtered += read.Count
 	case given == "":
 		certificate.Unchanged.Merge(read)
 		counts.Unchanged += read.Count
@@ -686,7 +478,7 @@ func (s *settling) count(m *matter, from state.Side) {
 		case resolve.Remove:
 			counts.Deleted++
 		}
-		if n != nil && n.Op == gapless.OpDelete && read.Count == 0 {
+		if n != nil && n.Op == gapless.OpDelete && read.Count == 0 && given == resolve.Remove {
 			h.books.deleting.Add(proof.KeyHash([]byte(m.key)))
 		}
 	}

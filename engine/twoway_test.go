@@ -31,6 +31,8 @@ type pair struct {
 	settings engine.Settings
 	state    gaplesstest.Faults
 	kept     state.Store // stays open from run to run, if there is one
+	// read, if there is one, stands between a side and its readers.
+	read func(i int, s gapless.Source) gapless.Source
 }
 
 func newPair(t tester, this, other *gaplesstest.Replica) *pair {
@@ -60,7 +62,11 @@ func (p *pair) open() (*engine.Engine, state.Store) {
 		Now: func() time.Time { *p.now = p.now.Add(time.Millisecond); return *p.now },
 	}
 	for i, r := range p.sides {
-		c.Sides = append(c.Sides, engine.Side{Name: fmt.Sprint("replica ", i), Source: r.As(p.models[i]), Destination: r})
+		source := r.As(p.models[i])
+		if p.read != nil {
+			source = p.read(i, source)
+		}
+		c.Sides = append(c.Sides, engine.Side{Name: fmt.Sprint("replica ", i), Source: source, Destination: r})
 	}
 	e, err := engine.New(c)
 	if err != nil {

@@ -159,6 +159,14 @@ type Result struct {
 	Future []FutureTime
 }
 
+// Repeatable reports whether to decide again, after one side has taken the
+// result, comes to the same: what is added up, or calculated, does not.
+func (r *Result) Repeatable() bool {
+	return !slices.ContainsFunc(r.Fields, func(d Decision) bool {
+		return d.Rule == ruleCounter || d.Rule == ruleExpr || d.Rule == ruleHook
+	})
+}
+
 // Resolver is a compiled [Policy]. It is immutable and safe for concurrent
 // use.
 type Resolver struct {

@@ -1,0 +1,533 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/gaplesstest"
+	"github.com/gapless-sync/gapless/resolve"
+	"github.com/gapless-sync/gapless/state"
+)
+
+func twoReplicas(t *testing.T) (a, b *gaplesstest.Replica, p *pair) {
+	t.Helper()
+	a, b = gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
+	return a, b, newPair(t, a, b)
+}
+
+// records requires what both sides have, and that the account is proved.
+func (p *pair) records(want map[string]string) {
+	p.Helper()
+	if diff := cmp.Diff(want, p.both()); diff != "" {
+		p.Fatalf("both sides have (-want +got):\n%s", diff)
+	}
+	if r := p.prove(); !r.OK {
+		p.Fatalf("not proved: %+v", r.Gaps)
+	}
+}
+
+// What a side takes only now is delivered, even if nothing is new.
+func TestTwoWayRefusedUntilLater(t *testing.T) {
+	t.Parallel()
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
+			t.Parallel()
+			a, b, p := twoReplicas(t)
+			refuse := b.Refuse
+			if late {
+				refuse = b.RefuseLate
+			}
+			refuse("k")
+			a.Edit("r", "k", `{"v":1}`, noon)
+			a.Edit("r", "l", `{"v":1}`, noon)
+			for range 3 {
+				if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
+					t.Fatal(err)
+				}
+			}
+			refuse()
+			p.mustRun()
+			p.records(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`})
+		})
+	}
+}
+
+// A counter counts once, whoever refuses or writes in between.
+func TestTwoWayCounter(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) (a, b *gaplesstest.Replica, p *pair) {
+		a, b, p = twoReplicas(t)
+		p.policy = resolve.Policy{Resolution: resolve.Counter}
+		p.settings.Attempts = 2
+		a.Edit("r", "k", `{"n":5}`, noon)
+		p.mustRun()
+		a.Edit("r", "k", `{"n":7}`, noon.Add(time.Hour))
+		b.Edit("r", "k", `{"n":6}`, noon.Add(time.Hour))
+		return a, b, p
+	}
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		_, b, p := start(t)
+		b.Refuse("k")
+		for range 3 {
+			if _, err := p.run(); err == nil {
+				t.Fatal("nothing was refused")
+			}
+		}
+		b.Refuse()
+		p.mustRun()
+		p.records(map[string]string{"k": `{"n":8}`})
+	})
+	t.Run("edited in between", func(t *testing.T) {
+		t.Parallel()
+		for first := range 2 {
+			a, b, p := start(t)
+			r, n := a, 8
+			if first == 1 {
+				r, n = b, 10
+			}
+			once := false
+			r.Between(func(collection, key string) {
+				if !once {
+					once = true
+					r.Edit(collection, key, fmt.Sprintf(`{"n":%d}`, n), noon.Add(2*time.Hour))
+				}
+			})
+			p.mustRun()
+			want := 9 // 5 + 3 + 1
+			if first == 1 {
+				want = 12 // 5 + 2 + 5
+			}
+			p.records(map[string]string{"k": fmt.Sprintf(`{"n":%d}`, want)})
+		}
+	})
+	for _, plain := range []bool{false, true} {
+		for _, model := range []gapless.ChangeModel{gapless.ModelLog, gapless.ModelFull} {
+			for call := 1; call < 12; call++ {
+				t.Run(fmt.Sprint("killed ", plain, model, call), func(t *testing.T) {
+					t.Parallel()
+					a, b, p := twoReplicas(t)
+					if plain {
+						b.Plain()
+					}
+					p.models[0], p.models[1] = model, model
+					p.policy = resolve.Policy{Resolution: resolve.Counter}
+					for _, key := range []string{"both", "this", "other"} {
+						a.Edit("r", key, `{"n":5}`, noon)
+					}
+					p.mustRun()
+					a.Edit("r", "both", `{"n":7}`, time.Time{})
+					b.Edit("r", "both", `{"n":6}`, time.Time{})
+					a.Edit("r", "this", `{"n":7}`, time.Time{})
+					b.Edit("r", "other", `{"n":6}`, time.Time{})
+					p.state.Set(func(_ string, _, total int) error {
+						if total >= call {
+							return errors.New("dead")
+						}
+						return nil
+					})
+					_, err := p.run()
+					p.state.Set(nil)
+					_ = err
+					p.mustRun()
+					p.records(map[string]string{"both": `{"n":8}`, "this": `{"n":7}`, "other": `{"n":6}`})
+				})
+			}
+		}
+	}
+}
+
+// Side by side, what a person decides about a record that one side deleted.
+func TestTwoWayDecisionAboutDeletion(t *testing.T) {
+	t.Parallel()
+	for _, held := range []bool{false, true} {
+		for deleter := range 2 {
+			for _, take := range []string{state.TakeThis, state.TakeOther} {
+				t.Run(fmt.Sprintf("held %t, side %d deletes, take %s", held, deleter, take), func(t *testing.T) {
+					t.Parallel()
+					a, b, p := twoReplicas(t)
+					sides := [2]*gaplesstest.Replica{a, b}
+					if held {
+						p.policy.Conflict = resolve.AcceptNone
+					}
+					a.Edit("r", "k", `{"v":1,"w":1}`, noon)
+					p.mustRun()
+					sides[deleter].Remove("r", "k", noon.Add(2*time.Hour))
+					sides[1-deleter].Edit("r", "k", `{"v":2,"w":2}`, noon.Add(time.Hour))
+					p.mustRun()
+					list := p.conflicts()
+					if len(list) == 0 {
+						t.Fatal("the inbox is empty")
+					}
+					for _, x := range list {
+						p.decide(x.ID, state.Decision{Take: take})
+					}
+					p.mustRun()
+					want := map[string]string{}
+					if deleter == 0 && take == state.TakeOther || deleter == 1 && take == state.TakeThis {
+						want["k"] = `{"v":2,"w":2}`
+					}
+					p.records(want)
+					for _, x := range p.conflicts() {
+						if x.ResolvedBy == "" {
+							t.Errorf("%+v is still open", x)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// Who decides does not know of what was edited since.
+func TestTwoWayDecisionAgainstNewerEdit(t *testing.T) {
+	t.Parallel()
+	for _, held := range []bool{false, true} {
+		t.Run(fmt.Sprint("held ", held), func(t *testing.T) {
+			t.Parallel()
+			a, b, p := twoReplicas(t)
+			if held {
+				p.policy.Conflict = resolve.AcceptNone
+			}
+			a.Edit("r", "k", `{"v":1}`, noon)
+			p.mustRun()
+			a.Edit("r", "k", `{"v":2}`, noon.Add(time.Hour))
+			b.Edit("r", "k", `{"v":3}`, noon.Add(2*time.Hour))
+			p.mustRun()
+			p.decide(p.conflicts()[0].ID, state.Decision{Take: state.TakeThis})
+			b.Edit("r", "k", `{"v":"later"}`, noon.Add(3*time.Hour))
+			p.mustRun()
+			p.mustRun()
+			got := p.both()["k"]
+			traced := slices.ContainsFunc(p.conflicts(), func(x state.Conflict) bool {
+				return string(x.Other) == `"later"` && x.Loser == state.Other && x.ResolvedBy == ""
+			})
+			if got != `{"v":"later"}` && !traced {
+				t.Errorf("the edit is gone without a trace: %s, %+v", got, p.conflicts())
+			}
+		})
+	}
+}
+
+// A decision that cannot be carried out stops nobody.
+func TestTwoWayDecisionThatFits(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	a.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	a.Remove("r", "k", noon.Add(time.Hour))
+	b.Edit("r", "k", `{"v":2}`, noon.Add(2*time.Hour))
+	p.mustRun()
+	p.decide(p.conflicts()[0].ID, state.Decision{Take: state.TakeValue, Value: []byte(`5`)})
+	a.Edit("r", "l", `{"v":1}`, noon)
+	p.mustRun()
+	p.records(map[string]string{"k": `{"v":2}`, "l": `{"v":1}`})
+}
+
+// A backup has old data, whether or not it says how old.
+func TestTwoWayRestoredWithoutTimes(t *testing.T) {
+	t.Parallel()
+	for _, resolution := range []resolve.Resolution{"", resolve.Newer, resolve.Other} {
+		t.Run("resolution "+string(resolution), func(t *testing.T) {
+			t.Parallel()
+			a, b, p := twoReplicas(t)
+			b.Plain()
+			p.policy.Resolution = resolution
+			a.Edit("r", "k", `{"v":1}`, time.Time{})
+			p.mustRun()
+			backup := b.Backup()
+			b.Edit("r", "k", `{"v":2}`, time.Time{})
+			p.mustRun()
+			p.records(map[string]string{"k": `{"v":2}`})
+			b.Restore(backup)
+			p.mustRun()
+			got := p.both()["k"]
+			traced := slices.ContainsFunc(p.conflicts(), func(x state.Conflict) bool { return string(x.This) == `2` })
+			if got != `{"v":2}` && (!traced || resolution == resolve.Newer || resolution == "") {
+				t.Errorf("a backup took the record back to %s; the inbox has %+v", got, p.conflicts())
+			}
+		})
+	}
+}
+
+// A side comes back from a backup after a run that died.
+func TestTwoWayRestoredAfterDeadRun(t *testing.T) {
+	t.Parallel()
+	for _, first := range []bool{false, true} {
+		for call := 1; call < 15; call++ {
+			t.Run(fmt.Sprint(first, call), func(t *testing.T) {
+				t.Parallel()
+				a, b, p := twoReplicas(t)
+				for i := range 3 {
+					a.Edit("r", fmt.Sprint("old", i), `{"v":1}`, noon)
+				}
+				if !first {
+					p.mustRun()
+				}
+				backup := b.Backup()
+				for i := range 4 {
+					a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
+				}
+				p.state.Set(func(_ string, _, total int) error {
+					if total >= call {
+						return errors.New("dead")
+					}
+					return nil
+				})
+				_, _ = p.run()
+				p.state.Set(nil)
+				b.Restore(backup)
+				for range 2 {
+					p.mustRun()
+				}
+				if got := p.both(); len(got) != 7 {
+					t.Errorf("got %v", got)
+				}
+			})
+		}
+	}
+}
+
+// counted counts what is fetched, and may leave Fetch away.
+type counted struct {
+	gapless.Source
+	fetched *int
+}
+
+type withoutFetch struct{ counted }
+
+func (s withoutFetch) Position(ctx context.Context, p gapless.Partition) (gapless.Position, error) {
+	return s.Source.(gapless.Positioner).Position(ctx, p)
+}
+
+func (s withoutFetch) ReadChanges(ctx context.Context, p gapless.Partition, from, to gapless.Position, out *gapless.Output) error {
+	return s.Source.(gapless.ChangeReader).ReadChanges(ctx, p, from, to, out)
+}
+
+func (s withoutFetch) ReadKeys(ctx context.Context, p gapless.Partition, out *gapless.Output) error {
+	return s.Source.(gapless.KeyReader).ReadKeys(ctx, p, out)
+}
+
+type withFetch struct{ withoutFetch }
+
+func (s withFetch) Fetch(ctx context.Context, p gapless.Partition, keys []string, out *gapless.Output) error {
+	*s.fetched += len(keys)
+	return s.Source.(gapless.Fetcher).Fetch(ctx, p, keys, out)
+}
+
+// What the changes have told is not fetched once more, and what was written is
+// known.
+func TestTwoWayKeysOfToldRecords(t *testing.T) {
+	t.Parallel()
+	for _, fetches := range []bool{false, true} {
+		for _, plain := range []bool{false, true} {
+			t.Run(fmt.Sprint(fetches, plain), func(t *testing.T) {
+				t.Parallel()
+				a, b, p := twoReplicas(t)
+				if plain {
+					b.Plain()
+				}
+				p.models[1] = gapless.ModelModified
+				fetched := 0
+				p.read = func(i int, s gapless.Source) gapless.Source {
+					c := withoutFetch{counted{s, &fetched}}
+					if i == 1 && fetches {
+						return withFetch{c}
+					}
+					if i == 1 {
+						return c
+					}
+					return s
+				}
+				for i := range 5 {
+					a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
+				}
+				p.mustRun()
+				for round := range 4 {
+					for i := range 5 {
+						a.Edit("r", fmt.Sprint("k", i), fmt.Sprintf(`{"v":%d}`, round+2), noon.Add(time.Duration(round+1)*time.Hour))
+					}
+					b.Edit("r", fmt.Sprint("new", round), `{"v":1}`, noon)
+					b.Edit("r", "new0", fmt.Sprintf(`{"v":%d}`, round+2), noon)
+					*p.now = p.now.Add(30 * 24 * time.Hour)
+					p.mustRun()
+				}
+				p.both()
+				if fetched > 0 {
+					t.Errorf("%d records were fetched", fetched)
+				}
+			})
+		}
+	}
+}
+
+// One slice of a collection came back, the other had not to be looked at.
+func TestTwoWaySlices(t *testing.T) {
+	t.Parallel()
+	for _, model := range []gapless.ChangeModel{gapless.ModelFull, gapless.ModelModified, gapless.ModelLog} {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			a, b, p := twoReplicas(t)
+			a.Split("a", "b")
+			p.models[0] = model
+			for i := range 4 {
+				a.Edit("r", fmt.Sprint("a", i), `{"v":1}`, noon)
+				a.Edit("r", fmt.Sprint("b", i), `{"v":1}`, noon)
+				b.Edit("r", fmt.Sprint("c", i), `{"v":1}`, noon)
+			}
+			p.mustRun()
+			a.Remove("r", "a1", noon.Add(time.Hour))
+			b.Remove("r", "b1", noon.Add(time.Hour))
+			b.Edit("r", "a2", `{"v":2}`, noon.Add(time.Hour))
+			*p.now = p.now.Add(30 * 24 * time.Hour)
+			p.mustRun()
+			got := p.both()
+			if len(got) != 10 || got["a2"] != `{"v":2}` {
+				t.Errorf("got %v", got)
+			}
+			for range 2 {
+				if s := p.mustRun(); s.Counts.Pushed > 0 {
+					t.Errorf("pushed %d records after all had come to rest", s.Counts.Pushed)
+				}
+			}
+		})
+	}
+}
+
+// Slices whose keys do not tell them apart are refused.
+func TestTwoWaySlicesWithoutPrefix(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	a.Edit("r", "k", `{"v":1}`, noon)
+	for _, prefixes := range [][]string{{"", "k"}, {"ka", "k"}} {
+		a.Split(prefixes...)
+		if _, err := p.run(); gapless.KindOf(err) != gapless.KindMisconfigured || len(b.Records("r")) > 0 {
+			t.Errorf("%q: %v", prefixes, err)
+		}
+	}
+}
+
+// Keys come back empty while a change was told.
+func TestTwoWayGuardOfKeys(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	p.models[0] = gapless.ModelModified
+	for i := range 10 {
+		a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
+	}
+	p.mustRun()
+	p.read = func(i int, s gapless.Source) gapless.Source {
+		if i == 0 {
+			return noKeys{withFetch{withoutFetch{counted{s, new(int)}}}}
+		}
+		return s
+	}
+	a.Edit("r", "k0", `{"v":2}`, noon.Add(time.Hour))
+	*p.now = p.now.Add(30 * 24 * time.Hour)
+	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitGuard {
+		t.Errorf("%v", err)
+	}
+	if got := len(b.Records("r")); got != 10 {
+		t.Errorf("%d records", got)
+	}
+}
+
+type noKeys struct{ withFetch }
+
+func (noKeys) ReadKeys(context.Context, gapless.Partition, *gapless.Output) error { return nil }
+
+// A record that is no object is a dead letter; the others go on.
+func TestTwoWayUnreadableData(t *testing.T) {
+	t.Parallel()
+	for _, data := range []string{`nonsense`, `[1]`, `5`, `{"v":1`, ""} {
+		t.Run(data, func(t *testing.T) {
+			t.Parallel()
+			a, b, p := twoReplicas(t)
+			a.Edit("r", "k", `{"v":1}`, noon)
+			p.mustRun()
+			a.Edit("r", "k", data, noon.Add(time.Hour))
+			a.Edit("r", "new", data, noon.Add(time.Hour))
+			a.Edit("r", "l", `{"v":1}`, noon)
+			for range 2 {
+				if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`}, b.Records("r")); diff != "" {
+				t.Fatal(diff)
+			}
+			a.Edit("r", "k", `{"v":2}`, noon.Add(2*time.Hour))
+			a.Edit("r", "new", `{"v":2}`, noon.Add(2*time.Hour))
+			p.mustRun()
+			p.records(map[string]string{"k": `{"v":2}`, "l": `{"v":1}`, "new": `{"v":2}`})
+		})
+	}
+}
+
+// An edit that is lost for good is open in the inbox, although it was held
+// before.
+func TestTwoWayHeldThenLost(t *testing.T) {
+	t.Parallel()
+	for _, begin := range []time.Time{noon.Add(-24 * time.Hour), noon} { // the latter's edits are ahead of now
+		a, b, p := twoReplicas(t)
+		p.policy.Conflict = resolve.AcceptNone
+		a.Edit("r", "k", `{"v":1}`, begin)
+		p.mustRun()
+		a.Edit("r", "k", `{"v":2}`, begin.Add(2*time.Hour))
+		b.Edit("r", "k", `{"v":3}`, begin.Add(time.Hour))
+		p.mustRun()
+		p.policy.Conflict = resolve.AcceptFields
+		a.Edit("r", "k", `{"v":2,"w":1}`, begin.Add(3*time.Hour))
+		p.mustRun()
+		p.records(map[string]string{"k": `{"v":2,"w":1}`})
+		open := slices.DeleteFunc(p.conflicts(), func(x state.Conflict) bool { return x.ResolvedBy != "" })
+		if len(open) != 1 || open[0].Held || string(open[0].Other) != "3" {
+			t.Errorf("open are %+v", open)
+		}
+	}
+}
+
+// What a policy withheld is delivered once the policy has changed.
+func TestTwoWayPolicyChanges(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	p.policy.Strategy = []resolve.Method{resolve.Create}
+	for _, key := range []string{"k", "l"} {
+		a.Edit("r", key, `{"v":1}`, noon)
+	}
+	p.mustRun()
+	a.Edit("r", "k", `{"v":2}`, noon)
+	a.Remove("r", "l", noon)
+	if s := p.mustRun(); s.Counts.Filtered != 2 || s.Counts.Pushed != 0 {
+		t.Errorf("%+v", s.Counts)
+	}
+	if diff := cmp.Diff(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`}, b.Records("r")); diff != "" {
+		t.Fatal(diff)
+	}
+	p.policy.Strategy = nil
+	p.mustRun()
+	p.records(map[string]string{"k": `{"v":2}`})
+}
+
+// A version that changes alone is no edit, and stops nobody.
+func TestTwoWayVersionAlone(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	p.read = func(i int, s gapless.Source) gapless.Source {
+		return withoutFetch{counted{s, nil}}
+	}
+	a.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	b.Edit("r", "k", `{"v":1}`, noon.Add(time.Hour))
+	p.mustRun()
+	a.Edit("r", "k", `{"v":2}`, noon.Add(2*time.Hour))
+	p.mustRun()
+	p.records(map[string]string{"k": `{"v":2}`})
+}

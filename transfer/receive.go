@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -143,11 +142,18 @@ func (p *pending) keepsValidator(size int64) bool {
 }
 
 // copy writes what comes until the end, or until it is more than size.
-func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int64, file *os.File) (err error) {
+func (s *stream) copy(ctx context.Context, p *pending, body io.Reader, size int64, file *os.File) error {
 	behind := &writeback{file: file}
-	defer func() { err = cmp.Or(stop(behind.wait()), err) }()
+	err := s.copyAll(ctx, p, body, size, behind)
+	if failed := behind.wait(); failed != nil {
+		return stop(s.folder.problem("write a file", failed))
+	}
+	return err
+}
+
+func (s *stream) copyAll(ctx context.Context, p *pending, body io.Reader, size int64, behind *writeback) error {
 	body = guarded{body, guardOf(ctx)}
-	out := s.job.through(file)
+	out := s.job.through(behind.file)
 	for {
 		n, readErr := fill(body, s.buf)
 		if size >= 0 && p.offset+int64(n) > size {

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/gapless-sync/gapless"
@@ -17,6 +18,9 @@ type tardyDestination struct {
 	key    string
 	pushed chan struct{}
 	armed  bool
+	// by, if not empty, is the partition whose checkpoint has to be synced for
+	// it to be found out.
+	by string
 }
 
 func (d *tardyDestination) Open(ctx context.Context, name string, epoch uint64) (gapless.Session, error) {
@@ -44,7 +48,8 @@ func (s *tardySession) Push(ctx context.Context, b *gapless.Batch) (gapless.Rece
 
 func (s *tardySession) Sync(ctx context.Context, list []gapless.Checkpoint) (gapless.Receipt, error) {
 	receipt, err := s.Session.Sync(ctx, list)
-	if s.d.armed {
+	told := s.d.by == "" || slices.ContainsFunc(list, func(c gapless.Checkpoint) bool { return c.Partition == s.d.by })
+	if s.d.armed && told {
 		receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: s.d.key, Partition: "q", Err: errFault})
 		s.d.armed = false
 	}
@@ -89,6 +94,42 @@ func TestLateRefusalOfAnotherPartition(t *testing.T) {
 	}
 	if _, ok := w.dest.Records(connector, "q")["q0"]; !ok {
 		t.Errorf("exit %d without q0", s.Exit)
+	}
+}
+
+// TestRefusedAfterItsPartitionWasComplete: nothing of the partition is synced
+// any more when it turns out that a record of it was refused.
+func TestRefusedAfterItsPartitionWasComplete(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model)
+			w.source = gaplesstest.NewSource("q", "r")
+			w.settings.Parallel = 1
+			d := &tardyDestination{Destination: w.dest, key: "q0", pushed: make(chan struct{}), by: "r"}
+			w.fill(4)
+			for i := range 4 {
+				w.source.Put("q", fmt.Sprint("q", i), `{}`)
+			}
+			run := func() (engine.Summary, error) {
+				return w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = d })
+			}
+			s, err := run()
+			if letters := w.letters(); s.Exit != 55 || len(letters) != 1 || letters[0].Partition != "q" || letters[0].Key != "q0" {
+				t.Errorf("exit %d, letters %+v: %v", s.Exit, letters, err)
+			}
+			d.key = ""
+			if s, err = run(); err != nil {
+				t.Error(err)
+			}
+			if _, ok := w.dest.Records(connector, "q")["q0"]; !ok {
+				t.Errorf("exit %d without q0", s.Exit)
+			}
+			if open := w.letters(); len(open) != 0 {
+				t.Errorf("letters are still open: %+v", open)
+			}
+		})
 	}
 }
 

@@ -181,7 +181,44 @@ func (r *run) partitionsInParallel(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return errors.Join(worst(errs), r.spreadGaps(ctx, errs))
+	return errors.Join(worst(append(errs, r.raiseLate(ctx))), r.spreadGaps(ctx, errs))
+}
+
+// raiseLate raises what destinations have refused of partitions that were
+// complete already, and has the next run repair it.
+func (r *run) raiseLate(ctx context.Context) error {
+	r.mu.Lock()
+	late := r.late
+	r.late = nil
+	r.mu.Unlock()
+	if len(late) == 0 {
+		return nil
+	}
+	known, err := r.Store.Partitions(context.WithoutCancel(ctx), r.Connector)
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	var c state.Commit
+	count := 0
+	for id, list := range late {
+		i := slices.IndexFunc(known, func(p state.Partition) bool { return p.ID == id })
+		for _, rejected := range list {
+			c.DeadLetters = append(c.DeadLetters, state.DeadLetter{
+				Connector: r.Connector, Partition: id, Run: r.id, Key: rejected.Key, Stage: state.StageSync, Reason: rejected.Err.Error(), At: r.Now().UTC(),
+			})
+			if i >= 0 && !slices.Contains(known[i].Repair, rejected.Key) {
+				known[i].Repair = append(known[i].Repair, rejected.Key)
+			}
+		}
+		if i >= 0 {
+			c.Partitions = append(c.Partitions, known[i])
+		}
+		count += len(list)
+	}
+	if err := r.commit(ctx, c); err != nil {
+		return fmt.Errorf("store dead letters: %w", err)
+	}
+	return gapless.Errorf(gapless.CodeRejectedRecords, r.Connector, "%d records were refused after their partitions were complete", count)
 }
 
 // spreadGaps remembers the gaps that failures of one partition may have left

@@ -338,22 +338,12 @@ func (c *collection) contested() bool { return len(c.changed[0])+len(c.changed[1
 func (c *collection) begin(ctx context.Context) error {
 	var rows []state.Partition
 	for _, h := range c.halves {
-		d := h.decision
-		c.emit(Event{Type: EventPlan, Run: c.id, Partition: d.Partition, Rule: d.Rule, Mode: string(d.Mode), Message: d.Reason})
 		if err := h.openLetters(ctx); err != nil {
 			return err
 		}
-		p := h.row()
-		switch {
-		case d.Mode == plan.ModeFull:
-			p.Unfinished, p.Fingerprint = true, h.survey.fingerprint
-		case d.Keys:
-			p.Reconciled = time.Time{}
-		default:
-			continue
+		if row, announced := h.announce(); announced {
+			rows = append(rows, row)
 		}
-		h.known = p
-		rows = append(rows, p)
 	}
 	if len(rows) == 0 {
 		return nil
@@ -362,6 +352,24 @@ func (c *collection) begin(ctx context.Context) error {
 		return fmt.Errorf("record what has to be completed: %w", err)
 	}
 	return nil
+}
+
+// announce says what will be done with a half, and returns its row if that has
+// to be known should the run die.
+func (h *half) announce() (state.Partition, bool) {
+	d := h.decision
+	h.emit(Event{Type: EventPlan, Run: h.id, Partition: d.Partition, Rule: d.Rule, Mode: string(d.Mode), Message: d.Reason})
+	p := h.row()
+	switch {
+	case d.Mode == plan.ModeFull:
+		p.Unfinished, p.Fingerprint = true, h.survey.fingerprint
+	case d.Keys:
+		p.Reconciled = time.Time{}
+	default:
+		return p, false
+	}
+	h.known = p
+	return p, true
 }
 
 // readAll reads the halves of both sides at once, those of one side one after

@@ -443,6 +443,58 @@ type noKeys struct{ withFetch }
 
 func (noKeys) ReadKeys(context.Context, gapless.Partition, *gapless.Output) error { return nil }
 
+// A position that turns out to have expired only when it is read from.
+func TestTwoWayExpiredPosition(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	for i := range 3 {
+		a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
+	}
+	p.mustRun()
+	a.Edit("r", "k0", `{"v":2}`, noon)
+	a.Remove("r", "k1", noon)
+	b.Edit("r", "k2", `{"v":3}`, noon)
+	a.Trim()
+	p.mustRun()
+	p.records(map[string]string{"k0": `{"v":2}`, "k2": `{"v":3}`})
+	if s := p.mustRun(); s.Counts.Pushed > 0 || s.Counts.Read > 0 {
+		t.Errorf("%+v", s.Counts)
+	}
+}
+
+// unchecked emits what nobody has looked at.
+type unchecked struct {
+	withFetch
+	data map[string]string
+}
+
+func (s unchecked) ReadChanges(ctx context.Context, p gapless.Partition, from, to gapless.Position, out *gapless.Output) error {
+	for key, data := range s.data {
+		out.Batch().Append(gapless.Change{Record: gapless.Record{Key: key, Data: []byte(data)}})
+	}
+	return s.withFetch.ReadChanges(ctx, p, from, to, out)
+}
+
+func TestTwoWayUncheckedData(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	a.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	p.read = func(i int, s gapless.Source) gapless.Source {
+		if i > 0 {
+			return s
+		}
+		return unchecked{withFetch{withoutFetch{counted{s, new(int)}}}, map[string]string{"list": `[1]`, "k": `nonsense`, "empty": ``, "half": `{"v":`}}
+	}
+	a.Edit("r", "l", `{"v":1}`, noon)
+	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`}, b.Records("r")); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
 // A record that is no object is a dead letter; the others go on.
 func TestTwoWayUnreadableData(t *testing.T) {
 	t.Parallel()

@@ -39,6 +39,22 @@ type mesh struct {
 	superseded map[string]bool
 	removals   []removal
 	lastEdit   map[string]int // by key
+	policy     resolve.Policy
+	settings   engine.Settings
+	backups    []*backup // of each replica
+	made       []made    // every edit, in order
+}
+
+// made says where an edit was made, and of what.
+type made struct {
+	replica int
+	values  []string
+}
+
+// backup is of a replica, after as many edits.
+type backup struct {
+	copy  *gaplesstest.Replica
+	edits int
 }
 
 type edited struct{ key, field string }
@@ -47,9 +63,10 @@ type edited struct{ key, field string }
 // how many edits. Where they are not, a record that is gone right after a run
 // has died looks as if it had not arrived yet.
 type removal struct {
-	key  string
-	seen map[string]string
-	at   int
+	replica int
+	key     string
+	seen    map[string]string
+	at      int
 }
 
 // newMesh draws a tree of replicas or, if all of them keep the times of
@@ -60,12 +77,16 @@ func newMesh(t *rapid.T, dir string) *mesh {
 	}
 	k := rapid.IntRange(2, 4).Draw(t, "replicas")
 	ring := k > 2 && rapid.Bool().Draw(t, "ring")
-	deletes := rapid.SampledFrom([]resolve.DeletePolicy{resolve.DeleteNewer, resolve.DeleteWins, resolve.EditWins}).Draw(t, "deletes")
+	m.policy = drawPolicy(t)
+	m.settings = engine.Settings{BatchRows: 2, Attempts: 1, GuardRecords: rapid.SampledFrom([]int{1, 1000}).Draw(t, "guard")}
 	models := []gapless.ChangeModel{gapless.ModelLog, gapless.ModelModified, gapless.ModelFull}
 	for i := range k {
 		r := gaplesstest.NewReplica(fmt.Sprint("n", i), "r")
 		if !ring && rapid.Bool().Draw(t, "plain") {
 			r.Plain()
+		}
+		if rapid.IntRange(0, 3).Draw(t, "slices") == 0 {
+			r.Split("a", "b", "c")
 		}
 		kind := gapless.ModelLog
 		if !ring {
@@ -74,21 +95,35 @@ func newMesh(t *rapid.T, dir string) *mesh {
 		m.replicas, m.kinds = append(m.replicas, r), append(m.kinds, kind)
 		m.skew = append(m.skew, time.Duration(rapid.IntRange(-240, 240).Draw(t, "skew"))*time.Second)
 		if i > 0 {
-			m.join(rapid.IntRange(0, i-1).Draw(t, "neighbour"), i, deletes)
+			m.join(rapid.IntRange(0, i-1).Draw(t, "neighbour"), i)
 		}
 	}
 	if ring {
-		m.join(0, k-1, deletes)
+		m.join(0, k-1)
 	}
+	m.backups = make([]*backup, k)
 	return m
 }
 
-func (m *mesh) join(i, j int, deletes resolve.DeletePolicy) {
+// drawPolicy draws how deletions and fields are resolved.
+func drawPolicy(t *rapid.T) resolve.Policy {
+	p := resolve.Policy{
+		Deletes: rapid.SampledFrom([]resolve.DeletePolicy{resolve.DeleteNewer, resolve.DeleteWins, resolve.EditWins}).Draw(t, "deletes"),
+	}
+	if rapid.Bool().Draw(t, "by field") {
+		p.Default = resolve.Newer
+		p.Fields = map[string]resolve.Resolution{"f": resolve.Max, "g": resolve.Longest, "h": resolve.Min}
+		return p
+	}
+	p.Resolution = resolve.Newer
+	return p
+}
+
+func (m *mesh) join(i, j int) {
 	p := &pair{
 		tester: noFolders{m.T}, name: fmt.Sprintf("p%d", len(m.pairs)), sides: [2]*gaplesstest.Replica{m.replicas[i], m.replicas[j]},
 		models: [2]gapless.ChangeModel{m.kinds[i], m.kinds[j]}, now: &m.now,
-		policy:   resolve.Policy{Resolution: resolve.Newer, Deletes: deletes},
-		settings: engine.Settings{BatchRows: 2, Attempts: 1, GuardRecords: 1000},
+		policy: m.policy, settings: m.settings,
 	}
 	template, err := emptyState()
 	if err != nil {
@@ -148,6 +183,7 @@ func (m *mesh) edit(t *rapid.T) {
 		m.current[fields[f]] = edited{key, f}
 	}
 	m.lastEdit[key] = m.edits
+	m.made = append(m.made, made{i, slices.Collect(maps.Values(fields))})
 	m.replicas[i].Edit("r", key, written(fields), m.clock(t, i))
 }
 
@@ -163,9 +199,35 @@ func (m *mesh) remove(t *rapid.T) {
 	}
 	m.edits++
 	if m.kinds[i] == gapless.ModelLog {
-		m.removals = append(m.removals, removal{key, fields, m.edits})
+		m.removals = append(m.removals, removal{i, key, fields, m.edits})
 	}
 	m.replicas[i].Remove("r", key, m.clock(t, i))
+}
+
+// backup copies a replica.
+func (m *mesh) backup(t *rapid.T) {
+	i := m.anyReplica(t)
+	m.backups[i] = &backup{m.replicas[i].Backup(), len(m.made)}
+}
+
+// restore puts the copy of a replica in its place. What was edited there since
+// may be gone, and what was deleted there need not be.
+func (m *mesh) restore(t *rapid.T) {
+	i := m.anyReplica(t)
+	b := m.backups[i]
+	if b == nil {
+		return
+	}
+	m.replicas[i].Restore(b.copy)
+	for _, e := range m.made[b.edits:] {
+		if e.replica != i {
+			continue
+		}
+		for _, value := range e.values {
+			m.superseded[value] = true
+		}
+	}
+	m.removals = slices.DeleteFunc(m.removals, func(r removal) bool { return r.replica == i })
 }
 
 // clock returns the time at a replica, which now and then is not told, or far
@@ -360,7 +422,7 @@ func playMesh(rt *rapid.T) {
 	for _, p := range m.pairs { // who meets for the first time cannot tell what was deleted before
 		p.mustRun()
 	}
-	rt.Repeat(map[string]func(*rapid.T){"edit": m.edit, "edit more": m.edit, "remove": m.remove, "sync": m.sync})
+	rt.Repeat(map[string]func(*rapid.T){"edit": m.edit, "edit more": m.edit, "remove": m.remove, "sync": m.sync, "backup": m.backup, "restore": m.restore})
 	m.settle()
 	m.check()
 	writes := m.writes()

@@ -55,8 +55,27 @@ func (h *half) reads() *reader {
 	return &reader{run: h.run, source: h.from.Source, partition: h.origin, name: h.partition.ID, decision: h.decision, process: h.take}
 }
 
-// read reads what the decision asks for.
+// read reads what the decision asks for. If the source turns out not to honour
+// a position, it decides once more with that fact.
 func (h *half) read(ctx context.Context) error {
+	err := h.readDecided(ctx)
+	again, ok := reconsider(h.facts, h.decision, h.task, err)
+	if !ok {
+		return err
+	}
+	h.decision = again
+	h.books = newBooks(h.task)
+	h.books.certificate.Mapped = true
+	row, announced := h.announce()
+	if announced {
+		if err := h.commit(ctx, state.Commit{Partitions: []state.Partition{row}}); err != nil {
+			return fmt.Errorf("record what has to be completed: %w", err)
+		}
+	}
+	return h.readDecided(ctx)
+}
+
+func (h *half) readDecided(ctx context.Context) error {
 	if h.decision.Mode == plan.ModeNothing {
 		return nil
 	}
@@ -178,6 +197,9 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	was := &e.sides[h.from.index]
 	echo, err := was.knows(&n)
 	echo = echo && !h.restates(was, &n)
+	if err == nil && !echo && c.Op == gapless.OpUpsert {
+		err = resolve.Check(c.Data)
+	}
 	switch {
 	case c.Op == gapless.OpPatch:
 		err = errPatch

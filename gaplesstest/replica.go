@@ -26,6 +26,7 @@ type Replica struct {
 	mu          sync.Mutex
 	id          string
 	incarnation int
+	restored    int // how often; positions from before have expired
 	collections []string
 	// plain replicas give records versions of their own, keep no field that is
 	// not among fields (if there are any), and cannot push conditionally.
@@ -48,6 +49,9 @@ type world struct {
 	records map[string]gapless.Record // collection/key
 	log     []touched
 	count   int // versions given out
+	trimmed int // changes that are forgotten
+	// restored is that of the replica, for readers.
+	restored int
 }
 
 type touched struct {
@@ -63,7 +67,7 @@ type writer struct {
 }
 
 func (w *world) clone() world {
-	return world{maps.Clone(w.records), slices.Clip(slices.Clone(w.log)), w.count}
+	return world{maps.Clone(w.records), slices.Clip(slices.Clone(w.log)), w.count, w.trimmed, 0}
 }
 
 // NewReplica returns an empty replica that keeps versions verbatim and can
@@ -86,6 +90,15 @@ func (r *Replica) Plain(fields ...string) *Replica {
 // Between has fn called before each row of a conditional push, as the moment
 // in which somebody else may write.
 func (r *Replica) Between(fn func(collection, key string)) { r.between = fn }
+
+// Trim forgets what has changed so far: positions from before have expired.
+func (r *Replica) Trim() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.synced.trimmed, r.pushed.trimmed = len(r.synced.log)+1, len(r.synced.log)+1
+	r.synced.log = append(r.synced.log, touched{})
+	r.pushed.log = append(r.pushed.log, touched{})
+}
 
 // Split has collections read in slices, one for each prefix of keys.
 func (r *Replica) Split(prefixes ...string) *Replica {
@@ -163,6 +176,7 @@ func (r *Replica) Restore(backup *Replica) {
 	defer r.mu.Unlock()
 	r.id, r.synced, r.pushed, r.writers = c.id, c.synced, c.pushed, c.writers
 	r.incarnation++
+	r.restored++
 }
 
 // Records returns the synced data of a collection by key.
@@ -427,7 +441,9 @@ func (s replicaFull) Partitions(context.Context) ([]gapless.Partition, error) {
 func (s replicaFull) snapshot() world {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	return s.r.synced.clone()
+	w := s.r.synced.clone()
+	w.restored = s.r.restored
+	return w
 }
 
 func (s replicaFull) ReadAll(_ context.Context, p gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
@@ -453,13 +469,14 @@ func (s replicaLog) Position(context.Context, gapless.Partition) (gapless.Positi
 		return "", err
 	}
 	w := s.snapshot()
-	return gapless.Position(strconv.Itoa(len(w.log))), nil
+	return gapless.Position(fmt.Sprintf("%d of %d", len(w.log), w.restored)), nil
 }
 
 func (s replicaLog) ReadChanges(_ context.Context, p gapless.Partition, from, _ gapless.Position, out *gapless.Output) error {
 	w := s.snapshot()
-	start, err := strconv.Atoi(string(from))
-	if err != nil || start > len(w.log) {
+	var start, restored int
+	_, err := fmt.Sscanf(string(from), "%d of %d", &start, &restored)
+	if err != nil || restored != w.restored || start > len(w.log) || start < w.trimmed {
 		return gapless.Expired(fmt.Errorf("position %q is not known", from))
 	}
 	for _, l := range w.log[start:] {

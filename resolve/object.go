@@ -27,6 +27,14 @@ func Same(a, b []byte) (bool, error) {
 	return true, nil
 }
 
+// Check refuses data that is not a JSON object, or is nested too deeply.
+func Check(data []byte) error {
+	if len(data) == 0 {
+		return errObject
+	}
+	return validObject(data)
+}
+
 // Fields returns the names of the fields of a JSON object, in its order.
 func Fields(data []byte) ([]string, error) {
 	o, err := parse(data)

@@ -28,8 +28,9 @@ type Web struct {
 type WebOptions struct {
 	// Client replaces the client of our own.
 	Client *http.Client
-	// Authorize adds credentials to a request. It is not called for redirects:
-	// another host does not get them.
+	// Authorize adds credentials to a request, as headers of any name. Where
+	// the request is redirected to another scheme, host or port, they stay
+	// behind.
 	Authorize func(*http.Request) error
 }
 
@@ -59,13 +60,29 @@ func NewWeb(opts WebOptions) *Web {
 			ReadBufferSize:      leastPiece,
 		}
 	}
-	client.CheckRedirect = func(_ *http.Request, via []*http.Request) error {
-		if len(via) > maxRedirects {
-			return errRedirects
-		}
+	client.CheckRedirect = checkRedirect
+	return &Web{client: client, authorize: opts.Authorize}
+}
+
+// checkRedirect bounds redirects. What goes to another origin than the first
+// request has none but our own headers: net/http by itself leaves out only some
+// that it knows, and tells where the request comes from.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return errRedirects
+	}
+	first := via[0].URL
+	if next.URL.Scheme == first.Scheme && strings.EqualFold(next.URL.Host, first.Host) {
 		return nil
 	}
-	return &Web{client: client, authorize: opts.Authorize}
+	own := http.Header{}
+	for _, name := range [...]string{"Accept-Encoding", "Range", "If-Range"} {
+		if values := next.Header.Values(name); len(values) > 0 {
+			own[name] = values
+		}
+	}
+	next.Header = own
+	return nil
 }
 
 // Close drops idle connections.

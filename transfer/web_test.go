@@ -317,6 +317,47 @@ func TestWebSendsCredentials(t *testing.T) {
 	}
 }
 
+// TestWebKeepsCredentials has servers that send requests elsewhere: to another
+// host, to another port of theirs, and back again.
+func TestWebKeepsCredentials(t *testing.T) {
+	t.Parallel()
+	data := content("x", 1000)
+	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.Header {
+			if strings.Contains(r.Header.Get(name), "word") {
+				t.Errorf("%s is told %s", r.Host, name)
+			}
+		}
+		_, _ = w.Write(data)
+	}))
+	defer foreign.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Key") != "word" || r.Header.Get("Authorization") != "Bearer word" || r.Header.Get("Accept-Encoding") != "identity" {
+			t.Errorf("%s is asked with %v", r.URL, r.Header)
+		}
+		to := map[string]string{"/port": foreign.URL, "/host": strings.Replace(foreign.URL, "127.0.0.1", "localhost", 1), "/same": "/here"}[r.URL.Path]
+		if to == "" {
+			_, _ = w.Write(data)
+			return
+		}
+		http.Redirect(w, r, to, http.StatusFound)
+	}))
+	defer server.Close()
+	for _, path := range []string{"/port", "/host", "/same"} {
+		file := fileOf("x", data)
+		file.Origin = server.URL + path
+		web := NewWeb(WebOptions{Authorize: func(r *http.Request) error {
+			r.Header.Set("X-Key", "word")
+			r.Header.Set("Authorization", "Bearer word")
+			return nil
+		}})
+		if _, err := Run(t.Context(), Job{Dir: t.TempDir(), Files: listOf(file), Supplier: web}); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		_ = web.Close()
+	}
+}
+
 func TestWebRefusesOtherOrigins(t *testing.T) {
 	t.Parallel()
 	for _, origin := range []string{"", "file:///etc/passwd", "ftp://host/x", "http:", "http://user:secret@host:port/x", "//host/x", "%"} {

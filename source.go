@@ -110,6 +110,15 @@ type Resumer interface {
 	CanResume(ctx context.Context, p Partition, after Mark, started Position) (bool, error)
 }
 
+// Contenter is a source whose records also say what differs from copy to copy:
+// when and by whom this one was written, say. Two-way connectors compare, and
+// hand on, nothing but the content; a destination gives its copy the rest.
+type Contenter interface {
+	// Content returns the part of the data of a record of a collection that is
+	// the same in all its copies, a JSON object. An error rejects the record.
+	Content(collection string, data []byte) ([]byte, error)
+}
+
 // Estimator is a source that can guess how much there is to read, for
 // progress.
 type Estimator interface {

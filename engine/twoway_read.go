@@ -194,17 +194,14 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	n := state.News{
 		Side: h.from.index, Collection: h.origin.Collection, Key: c.Key, Op: c.Op, Version: c.Version, Modified: c.Modified, Data: c.Data,
 	}
-	was := &e.sides[h.from.index]
-	echo, err := was.knows(&n)
-	echo = echo && !h.restates(was, &n)
-	if err == nil && !echo && c.Op == gapless.OpUpsert {
-		err = resolve.Check(c.Data)
-	}
+	echo := false
 	switch {
 	case c.Op == gapless.OpPatch:
 		err = errPatch
 	case len(c.Parts) > 0:
 		err = errParts
+	default:
+		echo, err = h.isEcho(&e.sides[h.from.index], &n)
 	}
 	if err != nil {
 		h.books.certificate.Rejected.Add(delivery)
@@ -226,6 +223,22 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	h.staged.add(key)
 	n.Digest.Add(delivery)
 	return n, nil
+}
+
+// isEcho leaves the content of what was read, and reports whether the ledger
+// has it so.
+func (h *half) isEcho(was *held, n *state.News) (echo bool, err error) {
+	if s, ok := h.from.Source.(gapless.Contenter); ok && h.from.pusher == nil && n.Op == gapless.OpUpsert {
+		if n.Data, err = s.Content(n.Collection, n.Data); err != nil {
+			return false, err
+		}
+	}
+	echo, err = was.knows(n)
+	echo = echo && !h.restates(was, n)
+	if err == nil && !echo && n.Op == gapless.OpUpsert {
+		err = resolve.Check(n.Data)
+	}
+	return echo, err
 }
 
 // restates reports whether a row that says nothing new says it in another way,

@@ -51,6 +51,9 @@ var (
 	_ gapless.Closer          = (*source)(nil)
 )
 
+// Content implements [gapless.Contenter].
+func (s *source) Content(_ string, data []byte) ([]byte, error) { return s3.Content(data) }
+
 // Describe implements [gapless.Source].
 func (s *source) Describe(ctx context.Context) (gapless.Description, error) {
 	if _, err := s.now(ctx, s.tables[0]); err != nil {

@@ -62,7 +62,7 @@ of type done.`,
       --cart https://cart.example.org:8081 --to files --name data
   gapless download --manifest SHA256SUMS --base https://example.org/release/ --to files
   gapless download --manifest SHA256SUMS --base https://example.org/release/ --to files --verify-only`,
-		Args: noArgs,
+		Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(cmd.Flags().Changed); err != nil {
 				return err.WithHint("see %s --help", cmd.CommandPath())
@@ -94,7 +94,7 @@ func (o *downloadOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.bandwidth, "bwlimit", "", "fetch at most `SIZE` per second, such as 10MB")
 	f.IntVar(&o.cartSize, "cart-size", pacifica.DefaultCartFiles, "order at most `N` files in one cart")
 	f.BoolVar(&o.keepCart, "keep-cart", false, "leave the carts at the server")
-	f.DurationVar(&o.timeout, "timeout", 0, "stop after this `TIME`, such as 2h30m; 0 is never")
+	f.DurationVar(&o.timeout, "timeout", 0, "stop after this `TIME`, such as 2h30m; without it a cart has 1h to be staged, and the rest no limit")
 	f.DurationVar(&o.idle, "idle-timeout", time.Minute, "how long a server may be silent: `TIME`")
 	f.StringVar(&o.login, "user", "", "log in as `NAME`")
 	f.StringVar(&o.passwordFile, "password-file", "", "`FILE` with the password (default $GAPLESS_PASSWORD)")

@@ -64,7 +64,7 @@ func (w *world) openList(ctx context.Context, o *downloadOptions, notify func(pa
 		return l, err
 	}
 	l.closers = append(l.closers, carts)
-	l.supplier, l.group = &pacifica.Carts{API: carts, Keep: o.keepCart}, o.cartSize
+	l.supplier, l.group = &pacifica.Carts{API: carts, Wait: o.timeout, Keep: o.keepCart}, o.cartSize
 	if o.event != "" {
 		return l, w.readEvents(ctx, o, l)
 	}

@@ -2,8 +2,11 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -22,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -75,6 +79,7 @@ func serveFolder(ts *testscript.TestScript, neg bool, args []string, variable st
 	flags.IntVar(&b.times, "times", 1, "how often to stall or flip")
 	flags.IntVar(&b.meet, "meet", 0, "answer no GET until so many have come")
 	secure := flags.Bool("tls", false, "by HTTPS; the authority is written to ca.pem")
+	mutual := flags.Bool("mutual", false, "ask for a certificate; one is written to client.pem and client.key")
 	if err := flags.Parse(args); err != nil || neg || flags.NArg() != 1 {
 		ts.Fatalf("usage: cartserver|webserver [FLAG...] FOLDER")
 	}
@@ -86,9 +91,17 @@ func serveFolder(ts *testscript.TestScript, neg bool, args []string, variable st
 	}
 	b.handler = handler(ts.MkAbs(flags.Arg(0)))
 	s := httptest.NewUnstartedServer(&b)
-	if *secure {
+	if *mutual {
+		s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	}
+	if *secure || *mutual {
 		s.StartTLS()
-		ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+		key, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+		ts.Check(err)
+		certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+		ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), certificate, 0o600))
+		ts.Check(os.WriteFile(ts.MkAbs("client.pem"), certificate, 0o600))
+		ts.Check(os.WriteFile(ts.MkAbs("client.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
 	} else {
 		s.Start()
 	}
@@ -316,7 +329,9 @@ func TestDownloadInterruptedInput(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs signals")
 	}
-	cmd := exec.Command("gapless", "download", "--manifest", "-", "--to", filepath.Join(t.TempDir(), "files"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "gapless", "download", "--manifest", "-", "--to", filepath.Join(t.TempDir(), "files"))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,8 @@ type cartServer struct {
 	archive func(w http.ResponseWriter, n int, cart string, files []orderedFile)
 	// stalled is closed when silence may end.
 	stalled chan struct{}
+	// overread is whether somebody read what has no end for too long.
+	overread atomic.Bool
 
 	mu     sync.Mutex // guards what follows
 	carts  map[string]*stagedCart

@@ -20,10 +20,10 @@ var errNotReady = errors.New("the cart is not ready for download")
 // archive, and what else is in it. Of a server that has ranges, an archive that
 // breaks off is continued, and of a file that is here in part only the rest is
 // fetched. It returns [gapless.Expired] if the server no longer knows the cart,
-// and an error if the archive is damaged, is cut short, or lacks one of the
-// files.
+// and an error if the archive is damaged, is cut short, lacks one of the files,
+// or goes on and on beside them.
 func (a *CartAPI) Download(ctx context.Context, cart string, files []transfer.Wanted, deliver transfer.Deliver) error {
-	body := &archive{ctx: ctx, api: a, cart: cart}
+	body := &archive{ctx: ctx, api: a, cart: cart, due: surplus + int64(len(files))*surplusOfFile}
 	for _, f := range files {
 		body.probe = body.probe || f.Offset >= leastPass
 	}
@@ -64,6 +64,8 @@ type archive struct {
 	position int64
 	// total size, if what was asked for is a part of it; otherwise 0.
 	total int64
+	// due is how many bytes may come at most, for what is known so far.
+	due int64
 	// passed is how many bytes that follow are not wanted.
 	passed int64
 	vain   int   // connections in a row that brought nothing
@@ -154,6 +156,9 @@ func (b *archive) Read(p []byte) (int, error) {
 		b.position += int64(n)
 		return n, nil
 	}
+	if b.position > b.due && b.err == nil {
+		b.err = cartFailed(b.cart, gapless.Because(gapless.CauseUnreadable, errors.New("the archive brings more than the files that were ordered")))
+	}
 	for b.err == nil {
 		if b.answer == nil {
 			if b.err = b.open(); b.err != nil {
@@ -210,8 +215,11 @@ func (u *unpacking) rename(member string) (string, error) {
 // whether that and the rest are one file.
 func (u *unpacking) take(c transfer.Content) error {
 	path := wirePath(c.Path)
-	w := u.wanted[path]
+	w, wanted := u.wanted[path]
 	delete(u.wanted, path)
+	if wanted && (w.Size < 0 || w.Size == c.Size) {
+		u.body.due += c.Size
+	}
 	if w.Offset >= leastPass && w.Offset <= c.Size && w.Hash != "" && u.body.pass(w.Offset) {
 		if _, err := io.CopyN(io.Discard, c.Body, w.Offset); err != nil {
 			return err
@@ -226,6 +234,11 @@ const (
 	// leastPass is how much of a file has to be here for a new request to be
 	// cheaper.
 	leastPass = 1 << 20
+	// An archive may have this much, in all and for each file, beside the
+	// contents of the files: headers, folders, padding, or a file that nobody
+	// asked for.
+	surplus       = 64 << 20
+	surplusOfFile = 64 << 10
 	// probeSize is how much is asked for at first if more may not be wanted.
 	probeSize = 64 << 10
 )

@@ -153,6 +153,18 @@ func TestMisbehavingServer(t *testing.T) {
 			return s.tar("data", append([]orderedFile{{ID: []byte("1101"), Path: "extra"}}, files...))
 		})},
 		{name: "a file twice", archive: raw(func(s *cartServer, files []orderedFile) []byte { return s.tar("data", append(files[:1:1], files...)) })},
+		{name: "folders without end", archive: endless(func(*cartServer, []orderedFile) []byte {
+			return bare(tar.Header{Typeflag: tar.TypeDir, Name: "data/d/"})
+		}), always: 55, says: "brings more than"},
+		{name: "the same file without end", archive: endless(func(s *cartServer, files []orderedFile) []byte {
+			return bytes.TrimSuffix(s.tar(rootFolder, files[:1]), make([]byte, 1024))
+		})},
+		{name: "a file too many, without end", archive: endless(func(*cartServer, []orderedFile) []byte {
+			return append(bare(tar.Header{Typeflag: tar.TypeReg, Name: "data/extra", Size: 1 << 40}), make([]byte, 1<<20)...)
+		}), always: 55, says: "brings more than"},
+		{name: "a file of another size, without end", archive: endless(func(_ *cartServer, files []orderedFile) []byte {
+			return append(bare(tar.Header{Typeflag: tar.TypeReg, Name: "data/" + files[0].Path, Size: 1 << 40}), make([]byte, 1<<20)...)
+		}), always: 55, says: "brings more than"},
 		{name: "silence within the body", archive: func(s *cartServer) archiveFunc {
 			return func(w http.ResponseWriter, _ int, _ string, files []orderedFile) {
 				_, _ = w.Write(s.cut(files, 700))
@@ -221,6 +233,9 @@ func TestMisbehavingServer(t *testing.T) {
 				}
 				if hits.Load() == 0 {
 					t.Error("the server did not misbehave")
+				}
+				if s.overread.Load() {
+					t.Error("a gibibyte was read that nobody wants")
 				}
 				if n := s.left(); n > 0 {
 					t.Errorf("%d carts were left", n)
@@ -308,6 +323,31 @@ func evil(h tar.Header) func(s *cartServer) archiveFunc {
 			_, _ = io.Copy(w, &b)
 		}
 	}
+}
+
+// endless sends a piece of an archive again and again, for as long as somebody
+// reads it.
+func endless(piece func(s *cartServer, files []orderedFile) []byte) func(s *cartServer) archiveFunc {
+	return func(s *cartServer) archiveFunc {
+		return func(w http.ResponseWriter, _ int, _ string, files []orderedFile) {
+			text := bytes.Repeat(piece(s, files), 100)
+			for sent := 0; sent < 1<<30; sent += len(text) {
+				if _, err := w.Write(text); err != nil {
+					return
+				}
+			}
+			s.overread.Store(true)
+		}
+	}
+}
+
+// bare is a member without its content.
+func bare(h tar.Header) []byte {
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
 }
 
 func gzipped(text []byte) []byte {

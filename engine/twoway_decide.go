@@ -332,6 +332,9 @@ func (m *matter) giveTo(c *collection, i int, agreed resolve.Side) error {
 		m.withheld[i] = true
 		return nil
 	}
+	if agreed.Data, err = settleParts(agreed.Data); err != nil {
+		return err
+	}
 	m.give[i] = method
 	after.at = agreed
 	switch {

@@ -15,10 +15,7 @@ import (
 	"github.com/gapless-sync/gapless/state"
 )
 
-var (
-	errPatch = errors.New("the source tells single fields; a two-way connector needs whole records")
-	errParts = errors.New("records with parts cannot be synced both ways")
-)
+var errPatch = errors.New("the source tells single fields; a two-way connector needs whole records")
 
 // maxStaged is how many keys a half remembers to have staged. Beyond, it
 // stages what is no news as well, which costs time only.
@@ -198,10 +195,8 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	switch {
 	case c.Op == gapless.OpPatch:
 		err = errPatch
-	case len(c.Parts) > 0:
-		err = errParts
 	default:
-		echo, err = h.isEcho(&e.sides[h.from.index], &n)
+		echo, err = h.isEcho(&e.sides[h.from.index], &n, c.Parts)
 	}
 	if err != nil {
 		h.books.certificate.Rejected.Add(delivery)
@@ -225,11 +220,19 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	return n, nil
 }
 
-// isEcho leaves the content of what was read, and reports whether the ledger
-// has it so.
-func (h *half) isEcho(was *held, n *state.News) (echo bool, err error) {
+// isEcho leaves the content of what was read, with its parts listed, and
+// reports whether the ledger has it so.
+func (h *half) isEcho(was *held, n *state.News, parts []gapless.Part) (echo bool, err error) {
 	if s, ok := h.from.Source.(gapless.Contenter); ok && h.from.pusher == nil && n.Op == gapless.OpUpsert {
 		if n.Data, err = s.Content(n.Collection, n.Data); err != nil {
+			return false, err
+		}
+	}
+	if len(parts) > 0 && n.Op == gapless.OpUpsert {
+		if !h.facts.CanFetch {
+			return false, errParts
+		}
+		if n.Data, err = listParts(n.Data, parts); err != nil {
 			return false, err
 		}
 	}

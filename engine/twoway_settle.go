@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -128,9 +129,7 @@ func (c *collection) settlePage(ctx context.Context, page []state.Unsettled, inb
 
 // push gives a side what it lacks.
 func (s *settling) push(ctx context.Context, e *end) error {
-	b := &gapless.Batch{Partition: s.destinationOf(e)}
-	var expected []gapless.Expectation
-	var of []*matter
+	var gifts []gift
 	for _, m := range s.keys {
 		if m.give[e.index] == "" {
 			continue
@@ -139,15 +138,21 @@ func (s *settling) push(ctx context.Context, e *end) error {
 		if err != nil {
 			return describe(s.name, m.key, err)
 		}
-		b.Append(change)
-		of = append(of, m)
-		if e.pusher != nil {
-			was := &m.now.sides[e.index]
-			expected = append(expected, gapless.Expectation{Exists: was.live(), Version: []byte(was.version), Data: was.at.Data})
-		}
+		gifts = append(gifts, gift{m, change})
 	}
-	if len(of) == 0 {
-		return nil
+	gifts, err := s.withParts(ctx, e, gifts)
+	if err != nil || len(gifts) == 0 {
+		return err
+	}
+	b := &gapless.Batch{Partition: s.destinationOf(e)}
+	var expected []gapless.Expectation
+	for _, g := range gifts {
+		b.Append(g.change)
+		if e.pusher != nil {
+			was := &g.now.sides[e.index]
+			data, _ := cutParts(was.at.Data)
+			expected = append(expected, gapless.Expectation{Exists: was.live(), Version: []byte(was.version), Data: data})
+		}
 	}
 	receipt, err := s.pushTo(ctx, e, b, expected)
 	if err != nil {
@@ -252,7 +257,8 @@ func (m *matter) change(e *end) (gapless.Change, error) {
 		if err != nil {
 			return c, err
 		}
-		if ok {
+		_, had := cutParts(shown)
+		if _, has := cutParts(after.at.Data); ok && bytes.Equal(had, has) { // parts cannot be taken away by a patch
 			c.Op, c.Data = gapless.OpPatch, patch
 		}
 	}
@@ -309,8 +315,9 @@ func (s *settling) refuse(e *end, rejected []gapless.Rejection) error {
 			return gapless.Unrecoverable(fmt.Errorf("%s refuses record %q, which was never read: %w", e.index, r.Key, r.Err))
 		}
 		after := &m.after.sides[e.index]
+		body, list := cutParts(after.at.Data)
 		h.raise(state.DeadLetter{
-			Key: r.Key, Version: after.version, Body: after.at.Data, HasBody: !after.at.Deleted, Stage: state.StagePush, Reason: r.Err.Error(),
+			Key: r.Key, Version: after.version, Body: body, HasBody: !after.at.Deleted, HasParts: list != nil, Stage: state.StagePush, Reason: r.Err.Error(),
 		})
 	}
 	return nil

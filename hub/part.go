@@ -249,10 +249,15 @@ func dropParts(b *pebble.Batch, parts []storedPart) error {
 }
 
 // part returns the SDK's form of a stored part. With pushed it is read from
-// what was pushed, else from the synced view.
+// what was pushed, else from the synced view. A part that came without a
+// version has the hash of its content as one.
 func (h *Hub) part(s storedPart, pushed bool) gapless.Part {
+	version := s.version
+	if version == "" {
+		version = fmt.Sprintf("xxh3:%016x%016x", s.hash.Hi, s.hash.Lo)
+	}
 	return gapless.Part{
-		Name: s.name, Type: s.media, Size: s.size, Version: s.version,
+		Name: s.name, Type: s.media, Size: s.size, Version: version,
 		Open: func(ctx context.Context) (io.ReadCloser, error) { return h.openPart(ctx, s, pushed) },
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,14 +154,24 @@ func eventsSchema() *jsonschema.Schema {
 	return s
 }
 
-// String says what the reaction does.
+// String says what the reaction does, without credentials.
 func (r Reaction) String() string {
 	what := "run " + r.Run
 	if r.Download != nil {
-		what = fmt.Sprintf("download from %s to %s", r.Download.Cart, r.Download.To)
+		what = fmt.Sprintf("download from %s to %s", bareAddress(r.Download.Cart), r.Download.To)
 	}
 	if len(r.Types) == 0 {
 		return what + " on any event"
 	}
 	return what + " on " + strings.Join(r.Types, ", ")
+}
+
+// bareAddress returns an address without the credentials that it may hold.
+func bareAddress(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "an address that is no URL"
+	}
+	u.User = nil
+	return u.String()
 }

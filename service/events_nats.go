@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -59,6 +60,9 @@ func (d *eventDoor) listen(ctx context.Context, s eventSubject) error {
 		options = append(options, nats.UserCredentials(s.Credentials))
 	}
 	connection, err := nats.Connect(s.URL, options...)
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		err = errors.New("its address is no URL") // the error repeats what may hold a password
+	}
 	if err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gapless-sync/gapless/config"
 	"github.com/gapless-sync/gapless/event"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
@@ -226,5 +228,23 @@ func TestUnstoredMessagesComeAgain(t *testing.T) {
 	received(t, ids, 1)
 	if writes.Load() < 2 {
 		t.Error("it was stored at once")
+	}
+}
+
+// TestCredentialsOfAddresses has addresses that hold a password and cannot be
+// used, or are told of.
+func TestCredentialsOfAddresses(t *testing.T) {
+	t.Parallel()
+	d := openDoorOf(t, eventOptions{})
+	for _, address := range []string{"nats://user:secret%zz@127.0.0.1:1", "nats://user:secret/word@127.0.0.1:1", "nats://us er:secret@127.0.0.1:1"} {
+		if err := d.listen(t.Context(), eventSubject{URL: address, Subject: "a"}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, address := range []string{"https://user:secret@host/carts", "https://user:secret%zz@host"} {
+		r := config.Reaction{Download: &config.EventDownload{Cart: address, To: "t"}}
+		if text := r.String(); strings.Contains(text, "secret") || strings.Contains(address, "carts") && !strings.Contains(text, "https://host/carts") {
+			t.Errorf("%s: %s", address, text)
+		}
 	}
 }

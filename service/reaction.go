@@ -81,7 +81,8 @@ func (r *reactions) run(ctx context.Context, name string, keys []string) error {
 	return errors.Join(err, closeEnds())
 }
 
-// download brings the files that an event names.
+// download brings the files that an event names. What does not come is left to
+// the queue, which tries again later: other events have their turn meanwhile.
 func (r *reactions) download(ctx context.Context, d *config.EventDownload, e event.Event) error {
 	dir := r.Project.Config.Dir
 	tls, err := pacifica.TLSFiles(ifNamed(dir, d.CA), ifNamed(dir, d.ClientCert), ifNamed(dir, d.ClientKey))
@@ -94,7 +95,7 @@ func (r *reactions) download(ctx context.Context, d *config.EventDownload, e eve
 	if err != nil {
 		return err
 	}
-	_, err = downloader.CloudEvent(ctx, e, pacifica.DownloadOptions{Filename: d.Name, Job: transfer.Job{AllowUnverified: d.AllowUnverified}})
+	_, err = downloader.CloudEvent(ctx, e, pacifica.DownloadOptions{Filename: d.Name, Job: transfer.Job{AllowUnverified: d.AllowUnverified, Attempts: 1}})
 	return errors.Join(err, downloader.Close())
 }
 

@@ -5,8 +5,10 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -85,6 +87,46 @@ func settled(t *testing.T, p *Project) []PendingEvent {
 		case <-tick.C:
 		case <-t.Context().Done():
 			t.Fatal("events are still waiting")
+		}
+	}
+}
+
+// TestEventsGiveWay has a cart server that cannot stage the file of the first of
+// two events: the second does not wait until nobody tries any more.
+func TestEventsGiveWay(t *testing.T) {
+	t.Parallel()
+	orders := make(chan string, 100)
+	carts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			body, _ := io.ReadAll(r.Body)
+			w.WriteHeader(http.StatusCreated)
+			orders <- string(body)
+		case http.MethodHead:
+			w.Header().Set("X-Pacifica-Status", "error")
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(carts.Close)
+	p := opened(t)
+	act, err := newReactions(&Service{Config: Config{Project: p, Logger: slog.New(slog.DiscardHandler)}}, []config.Reaction{{Download: &config.EventDownload{Cart: carts.URL, To: "got", Name: "data"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := openDoorOf(t, eventOptions{Work: act.handle, Workers: 1})
+	for _, name := range []string{"first", "second"} {
+		e, err := event.Decode([]byte(ingestEvent(name, wantedFile(name, name))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.queue.accept([]event.Event{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runDoor(t, d)
+	for _, name := range []string{"first", "second"} {
+		if order := <-orders; !strings.Contains(order, name) {
+			t.Errorf("the order for %s is %s", name, order)
 		}
 	}
 }

@@ -161,6 +161,20 @@ or other systems have brought, is never deleted by absence.
 | a page of HTML, or anything else that is no document | the run stops (exit 55) and may be repeated |
 | ` + "`success=\"false\" results=\"0\"`" + ` | there are no records |
 | an import with refused records | these become dead letters, the others are taken |
+
+### Both ways
+
+    between:
+      - hub: {connector: relief}
+      - sahana: {url: "https://eden.example.org/eden", tables: [org_organisation]}
+    resolve: {resolution: newer}
+
+keeps the Eden's tables and records of the hub equal, both of which are edited;
+two Edens as well. Edits of one field meet by ` + "`resolve`" + `, and what loses is in the
+inbox (` + "`gapless conflicts`" + `). What is of each copy is neither compared nor handed on:
+when and by whom it was written, how often it was passed on, and how values and
+references are shown. A component that stands within its master,
+in ` + "`_components`" + `, is one field with its siblings.
 `
 
 func openSource(_ context.Context, o sourceOptions, env gapless.Env) (gapless.Source, error) {

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -97,4 +98,36 @@ func TestPatience(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestSlowOrders has many clients that begin to order and then send nothing:
+// others order all the same.
+func TestSlowOrders(t *testing.T) {
+	t.Parallel()
+	f := serve(t, server.Options{})
+	f.write(t, "a", "x")
+	host := strings.Trim(strings.TrimPrefix(f.address, "http://"), "/")
+	for i := range 20 {
+		conn, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		length := 1000
+		if i%2 == 0 {
+			length = 50 << 20
+		}
+		if _, err := fmt.Fprintf(conn, "POST /slow%d HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", i, length); err != nil {
+			t.Fatal(err)
+		}
+		// The server asks for the body when it has begun to wait for it, or when
+		// it cannot even do that.
+		if i < 4 {
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.client.Timeout = 10 * time.Second
+	f.ready(t, "quick", wants("a", "x"))
 }

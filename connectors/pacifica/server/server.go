@@ -76,7 +76,7 @@ func (o *Options) setDefaults() error {
 type Server struct {
 	opts    Options
 	carts   *carts
-	orders  chan struct{} // bounds the orders that are read at a time
+	orders  chan struct{} // bounds the large orders that are read at a time
 	places  chan struct{} // bounds the carts that are verified at a time
 	buffers sync.Pool     // of *chunk
 
@@ -85,8 +85,13 @@ type Server struct {
 	staging sync.WaitGroup
 }
 
-// ordersAtATime is how many orders are read at a time; others wait.
-const ordersAtATime = 4
+const (
+	// smallOrder is the length in bytes up to which an order is read at once:
+	// it takes little memory, however slowly it comes.
+	smallOrder = 1 << 20
+	// ordersAtATime is how many larger orders are read at a time; others wait.
+	ordersAtATime = 4
+)
 
 // New returns a server, with the carts that are in its folder. Those that are
 // not verified yet are verified now.
@@ -235,11 +240,13 @@ func (c *exchange) order(k key) error {
 	if err != nil || media != "application/json" && media != "text/javascript" {
 		return refuse(http.StatusUnsupportedMediaType, "Expected an entity of content type application/json, text/javascript")
 	}
-	select {
-	case c.s.orders <- struct{}{}:
-		defer func() { <-c.s.orders }()
-	case <-c.r.Context().Done():
-		return context.Cause(c.r.Context())
+	if n := c.r.ContentLength; n < 0 || n > smallOrder {
+		select {
+		case c.s.orders <- struct{}{}:
+			defer func() { <-c.s.orders }()
+		case <-c.r.Context().Done():
+			return context.Cause(c.r.Context())
+		}
 	}
 	o, err := readOrder(c.r.Body, c.s.opts.Limits.Files)
 	if err != nil {

@@ -192,10 +192,9 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 		Side: h.from.index, Collection: h.origin.Collection, Key: c.Key, Op: c.Op, Version: c.Version, Modified: c.Modified, Data: c.Data,
 	}
 	echo := false
-	switch {
-	case c.Op == gapless.OpPatch:
+	if c.Op == gapless.OpPatch {
 		err = errPatch
-	default:
+	} else {
 		echo, err = h.isEcho(&e.sides[h.from.index], &n, c.Parts)
 	}
 	if err != nil {

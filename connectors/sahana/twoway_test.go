@@ -51,6 +51,12 @@ func (b *bridge) run(t *testing.T) (engine.Summary, error) {
 		Connector: "c", Store: b.store, Dir: b.dir, Policy: resolve.Policy{Resolution: resolve.Newer},
 		Settings: engine.Settings{BatchRows: 3, Attempts: 2, MaxWait: time.Millisecond, GuardPercent: 100},
 	}
+	var ends []gapless.Closer
+	defer func() {
+		for _, end := range ends {
+			check(t, end.Close())
+		}
+	}()
 	for i, s := range b.sites {
 		if s == nil {
 			c.Sides = append(c.Sides, engine.Side{Name: "hub", Source: b.hub.Source("relief"), Destination: b.hub.Shared("relief")})
@@ -62,8 +68,7 @@ func (b *bridge) run(t *testing.T) (engine.Summary, error) {
 		check(t, err)
 		to, err := sahana.Connector().Destination.Open(t.Context(), l.writes(s, nil).destination, env)
 		check(t, err)
-		defer from.(gapless.Closer).Close()
-		defer to.(gapless.Closer).Close()
+		ends = append(ends, from.(gapless.Closer), to.(gapless.Closer))
 		c.Sides = append(c.Sides, engine.Side{Name: "sahana", Source: from, Destination: to})
 	}
 	e, err := engine.New(c)

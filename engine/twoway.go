@@ -174,10 +174,13 @@ func fellBehind(f *plan.Facts) bool {
 }
 
 func (w *twoWay) execute(ctx context.Context, o RunOptions) error {
-	for _, e := range w.ends {
-		if _, err := w.syncEnd(ctx, e); err != nil {
+	var late [2][]gapless.Rejection
+	for i, e := range w.ends {
+		receipt, err := w.syncEnd(ctx, e)
+		if err != nil {
 			return fmt.Errorf("sync what is left of an earlier run: %w", err)
 		}
+		late[i] = receipt.Rejected
 	}
 	if err := w.Store.Unstage(ctx, w.lease.Lease); err != nil {
 		return fmt.Errorf("forget what an earlier run has read: %w", err)
@@ -209,6 +212,11 @@ func (w *twoWay) execute(ctx context.Context, o RunOptions) error {
 	stopTicker := w.tickProgress()
 	defer stopTicker()
 	w.divide()
+	for i, e := range w.ends {
+		if err := w.refusedLater(ctx, e, late[i]); err != nil {
+			return err
+		}
+	}
 	err := w.everyCollection(ctx)
 	if w.future > 0 {
 		w.notes = append(w.notes, fmt.Sprintf("%d edits carry times that lie ahead; they count as made now", w.future))
@@ -239,28 +247,30 @@ func (w *twoWay) divide() {
 	}
 }
 
-// everyCollection takes the collections of both sides one after the other, in
-// the order in which the first side lists them. A failure in one does not stop
-// the others.
-func (w *twoWay) everyCollection(ctx context.Context) error {
-	var names []string
+// collections returns those of both sides, in the order in which the first
+// side lists them.
+func (w *twoWay) collections() []*collection {
+	var list []*collection
+	byName := map[string]*collection{}
 	for _, e := range w.ends {
 		for _, h := range e.halves {
-			if !slices.Contains(names, h.origin.Collection) {
-				names = append(names, h.origin.Collection)
+			c := byName[h.origin.Collection]
+			if c == nil {
+				c = &collection{twoWay: w, name: h.origin.Collection}
+				byName[c.name] = c
+				list = append(list, c)
 			}
+			c.halves = append(c.halves, h)
 		}
 	}
+	return list
+}
+
+// everyCollection takes the collections of both sides one after the other. A
+// failure in one does not stop the others.
+func (w *twoWay) everyCollection(ctx context.Context) error {
 	var errs []error
-	for _, name := range names {
-		c := &collection{twoWay: w, name: name}
-		for _, e := range w.ends {
-			for _, h := range e.halves {
-				if h.origin.Collection == name {
-					c.halves = append(c.halves, h)
-				}
-			}
-		}
+	for _, c := range w.collections() {
 		errs = append(errs, c.bringTogether(ctx)...)
 		if gone := context.Cause(ctx); gone != nil {
 			break
@@ -305,10 +315,12 @@ func (c *collection) meet(ctx context.Context) error {
 	if err := c.readAll(ctx, (*half).read); err != nil {
 		return err
 	}
+	var refused error // what the guard says to all of it can be approved at once
 	for _, h := range c.halves {
-		if err := h.stageAbsent(ctx); err != nil {
-			return err
-		}
+		refused = worst([]error{h.stageAbsent(ctx), refused})
+	}
+	if refused != nil {
+		return refused
 	}
 	for pass := 1; ; pass++ {
 		if err := c.settle(ctx); err != nil {
@@ -469,11 +481,18 @@ func (c *collection) complete(ctx context.Context) error {
 // account puts into a commit what is to be remembered of a half that came to
 // its end.
 func (h *half) account(ctx context.Context, all *state.Commit) error {
-	resolved, err := h.settledLetters(ctx)
+	list, err := h.stillOpen(ctx, 0)
 	if err != nil {
 		return err
 	}
-	all.Resolved = append(all.Resolved, resolved...)
+	for _, l := range list {
+		// What was refused before the run may have been taken, and so may be what
+		// an earlier pass of it was refused.
+		gone := h.decision.Sweep && l.Run != h.id && l.At.Before(h.books.certificate.Started)
+		if gone || l.Key != "" && h.settled[l.Key] {
+			all.Resolved = append(all.Resolved, l.ID)
+		}
+	}
 	if h.decision.Mode == plan.ModeNothing {
 		return nil
 	}

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/resolve"
 	"github.com/gapless-sync/gapless/state"
@@ -36,27 +40,141 @@ func (p *pair) records(want map[string]string) {
 // What a side takes only now is delivered, even if nothing is new.
 func TestTwoWayRefusedUntilLater(t *testing.T) {
 	t.Parallel()
-	for _, late := range []bool{false, true} {
-		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
-			t.Parallel()
-			a, b, p := twoReplicas(t)
-			refuse := b.Refuse
-			if late {
-				refuse = b.RefuseLate
-			}
-			refuse("k")
-			a.Edit("r", "k", `{"v":1}`, noon)
-			a.Edit("r", "l", `{"v":1}`, noon)
-			for range 3 {
-				if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
-					t.Fatal(err)
+	for late := -1; late < 4; late++ { // syncs until it is refused
+		for taken := range 5 { // runs after which it is taken
+			t.Run(fmt.Sprint("late ", late, " taken ", taken), func(t *testing.T) {
+				t.Parallel()
+				a, b, p := twoReplicas(t)
+				refuse := func(keys ...string) { b.RefuseLate(late, keys...) }
+				if late < 0 {
+					refuse = b.Refuse
 				}
-			}
-			refuse()
-			p.mustRun()
-			p.records(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`})
-		})
+				refuse("k")
+				a.Edit("r", "k", `{"v":1}`, noon)
+				a.Edit("r", "l", `{"v":1}`, noon)
+				for run := range taken {
+					_, err := p.run()
+					refused := gapless.ExitCode(err) == gapless.ExitSource+int(gapless.CauseUnreadable)
+					if err != nil && !refused || late <= 0 && !refused {
+						t.Fatalf("run %d: %v", run, err)
+					}
+				}
+				refuse()
+				for range 3 {
+					_, _ = p.run()
+				}
+				p.mustRun()
+				p.records(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`})
+			})
+		}
 	}
+}
+
+// A certificate does not say that something is synced which was refused while
+// the last checkpoint was written.
+func TestTwoWayRefusedWithCheckpoint(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	b.RefuseLate(1, "k")
+	a.Edit("r", "k", `{"v":1}`, noon)
+	a.Edit("r", "l", `{"v":1}`, noon)
+	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
+		t.Fatal(err)
+	}
+	_, store := p.open()
+	c, err := store.LastCertificate(t.Context(), p.name, "this/r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.close(store)
+	if c.Rejected.Count != 1 || c.Synced.Count != c.Pushed.Count || c.Read.Count != c.Unchanged.Count+c.Rejected.Count+c.Pushed.Count {
+		t.Errorf("read %d, unchanged %d, pushed %d, synced %d, rejected %d", c.Read.Count, c.Unchanged.Count, c.Pushed.Count, c.Synced.Count, c.Rejected.Count)
+	}
+}
+
+// A side is refused once, and takes what is pushed again within the run.
+func TestTwoWayRefusedOnce(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	b.Refuse("k")
+	b.Between(func(_, key string) {
+		if key == "z" {
+			b.Refuse()
+		}
+	})
+	a.Edit("r", "k", `{"v":1}`, noon)
+	a.Edit("r", "z", `{"v":1}`, noon)
+	p.mustRun()
+	p.records(map[string]string{"k": `{"v":1}`, "z": `{"v":1}`})
+}
+
+// The other store that stands in place of a side knows the same checkpoints.
+func TestTwoWayReplacedSide(t *testing.T) {
+	t.Parallel()
+	a, _, p := twoReplicas(t)
+	x, c := gaplesstest.NewReplica("x", "r"), gaplesstest.NewReplica("c", "r")
+	elsewhere := newPair(t, x, c)
+	for i := range 20 {
+		x.Edit("r", fmt.Sprint("x", i), `{"v":1}`, noon)
+	}
+	a.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	elsewhere.mustRun() // as often as the other
+	p.sides[1] = c
+	p.mustRun()
+	if got := p.both(); len(got) != 21 {
+		t.Errorf("%d records", len(got))
+	}
+}
+
+// A run that is told to stop says so.
+func TestTwoWayStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b, p := twoReplicas(t)
+		for i := range 20 {
+			a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
+		}
+		stop := make(chan struct{})
+		var once sync.Once
+		b.Between(func(string, string) {
+			once.Do(func() { close(stop) })
+			synctest.Wait() // the run has heard of it
+		})
+		if _, err := p.runWith(engine.RunOptions{Stop: stop}); !errors.Is(err, gapless.ErrInterrupted) {
+			t.Fatal(err)
+		}
+		if got := len(b.Records("r")); got == 20 {
+			t.Error("the run did not stop")
+		}
+		p.mustRun()
+		p.both()
+	})
+}
+
+// Two slices came back empty, and both have to be approved.
+func TestTwoWayGuardOfSlices(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	a.Split("a", "b")
+	p.models[0] = gapless.ModelFull
+	for i := range 3 {
+		a.Edit("r", fmt.Sprint("a", i), `{"v":1}`, noon)
+		a.Edit("r", fmt.Sprint("b", i), `{"v":1}`, noon)
+	}
+	p.mustRun()
+	for i := range 3 {
+		a.Remove("r", fmt.Sprint("a", i), noon)
+		a.Remove("r", fmt.Sprint("b", i), noon)
+	}
+	s, err := p.run()
+	if gapless.ExitCode(err) != gapless.ExitGuard || len(b.Records("r")) != 6 || !strings.Contains(s.Hint, s.Plan) {
+		t.Fatalf("%v (%s), %d records left", err, s.Hint, len(b.Records("r")))
+	}
+	if _, err := p.runWith(engine.RunOptions{Approve: s.Plan}); err != nil {
+		t.Fatal(err)
+	}
+	p.records(map[string]string{})
 }
 
 // A counter counts once, whoever refuses or writes in between.
@@ -261,7 +379,7 @@ func TestTwoWayRestoredWithoutTimes(t *testing.T) {
 func TestTwoWayRestoredAfterDeadRun(t *testing.T) {
 	t.Parallel()
 	for _, first := range []bool{false, true} {
-		for call := 1; call < 15; call++ {
+		for call := 1; call < 20; call++ {
 			t.Run(fmt.Sprint(first, call), func(t *testing.T) {
 				t.Parallel()
 				a, b, p := twoReplicas(t)
@@ -282,8 +400,15 @@ func TestTwoWayRestoredAfterDeadRun(t *testing.T) {
 					return nil
 				})
 				_, _ = p.run()
-				p.state.Set(nil)
 				b.Restore(backup)
+				p.state.Set(func(_ string, _, total int) error { // and again
+					if total >= 20-call {
+						return errors.New("dead")
+					}
+					return nil
+				})
+				_, _ = p.run()
+				p.state.Set(nil)
 				for range 2 {
 					p.mustRun()
 				}

@@ -42,7 +42,11 @@ type mesh struct {
 	policy     resolve.Policy
 	settings   engine.Settings
 	backups    []*backup // of each replica
-	made       []made    // every edit, in order
+	// restored: a replica was, and is met anew, which tells no deletion.
+	restored bool
+	failed   map[*pair]bool // whose last run failed
+	backed   bool           // there are backups
+	made     []made         // every edit, in order
 }
 
 // made says where an edit was made, and of what.
@@ -63,10 +67,9 @@ type edited struct{ key, field string }
 // how many edits. Where they are not, a record that is gone right after a run
 // has died looks as if it had not arrived yet.
 type removal struct {
-	replica int
-	key     string
-	seen    map[string]string
-	at      int
+	key  string
+	seen map[string]string
+	at   int
 }
 
 // newMesh draws a tree of replicas or, if all of them keep the times of
@@ -76,6 +79,7 @@ func newMesh(t *rapid.T, dir string) *mesh {
 		T: t, dir: dir, now: noon, current: map[string]edited{}, superseded: map[string]bool{}, lastEdit: map[string]int{},
 	}
 	k := rapid.IntRange(2, 4).Draw(t, "replicas")
+	m.backed = rapid.Bool().Draw(t, "backups")
 	ring := k > 2 && rapid.Bool().Draw(t, "ring")
 	m.policy = drawPolicy(t)
 	m.settings = engine.Settings{BatchRows: 2, Attempts: 1, GuardRecords: rapid.SampledFrom([]int{1, 1000}).Draw(t, "guard")}
@@ -101,7 +105,7 @@ func newMesh(t *rapid.T, dir string) *mesh {
 	if ring {
 		m.join(0, k-1)
 	}
-	m.backups = make([]*backup, k)
+	m.backups, m.failed = make([]*backup, k), map[*pair]bool{}
 	return m
 }
 
@@ -198,14 +202,23 @@ func (m *mesh) remove(t *rapid.T) {
 		m.superseded[was] = true
 	}
 	m.edits++
-	if m.kinds[i] == gapless.ModelLog {
-		m.removals = append(m.removals, removal{i, key, fields, m.edits})
+	if m.kinds[i] == gapless.ModelLog && !m.restored && !m.diedAt(i) {
+		m.removals = append(m.removals, removal{key, fields, m.edits})
 	}
 	m.replicas[i].Remove("r", key, m.clock(t, i))
 }
 
-// backup copies a replica.
+// diedAt reports whether a run may have left at a replica what it did not
+// remember.
+func (m *mesh) diedAt(i int) bool {
+	return slices.ContainsFunc(m.pairs, func(p *pair) bool { return m.failed[p] && slices.Contains(p.sides[:], m.replicas[i]) })
+}
+
+// backup copies a replica, in every other case.
 func (m *mesh) backup(t *rapid.T) {
+	if !m.backed {
+		return
+	}
 	i := m.anyReplica(t)
 	m.backups[i] = &backup{m.replicas[i].Backup(), len(m.made)}
 }
@@ -219,6 +232,7 @@ func (m *mesh) restore(t *rapid.T) {
 		return
 	}
 	m.replicas[i].Restore(b.copy)
+	m.restored, m.removals = true, nil
 	for _, e := range m.made[b.edits:] {
 		if e.replica != i {
 			continue
@@ -227,7 +241,6 @@ func (m *mesh) restore(t *rapid.T) {
 			m.superseded[value] = true
 		}
 	}
-	m.removals = slices.DeleteFunc(m.removals, func(r removal) bool { return r.replica == i })
 }
 
 // clock returns the time at a replica, which now and then is not told, or far
@@ -281,9 +294,11 @@ func (m *mesh) sync(t *rapid.T) {
 	if rapid.Bool().Draw(t, "fails") {
 		m.breakAt(t, p)
 	}
-	if _, err := p.run(); err != nil {
+	_, err := p.run()
+	if err != nil {
 		t.Log(err) // the end of the case says what came of it
 	}
+	m.failed[p] = err != nil
 	for _, r := range p.sides {
 		r.Faults.Set(nil)
 	}

@@ -392,6 +392,7 @@ func (h *half) stageAbsent(ctx context.Context) error {
 	if err := h.guard(ctx, count, h.seen); err != nil {
 		return err
 	}
+	h.keepApproved(count)
 	return h.absent(ctx, func(keys []string) error {
 		news := make([]state.News, len(keys))
 		for i, key := range keys {
@@ -399,6 +400,20 @@ func (h *half) stageAbsent(ctx context.Context) error {
 		}
 		return h.Store.Stage(ctx, h.lease.Lease, news)
 	})
+}
+
+// keepApproved takes over into the plan of this run what was approved, because
+// another half may still be refused: nothing of a collection is deleted before
+// all of it is approved.
+func (h *half) keepApproved(count plan.Count) {
+	code, reason := guarded(h.Settings, count, h.seen)
+	if code == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.plan.Changes = append(h.plan.Changes, count)
+	h.plan.Approvals = append(h.plan.Approvals, plan.Approval{Partition: count.Partition, Reason: reason})
 }
 
 // absent calls fn with the keys that the ledger has live on the side and that

@@ -168,10 +168,21 @@ func (s *settling) push(ctx context.Context, e *end) error {
 	if err != nil {
 		return err
 	}
-	if err := s.refuse(e, receipt.Rejected); err != nil {
+	var own, later []gapless.Rejection
+	for _, r := range receipt.Rejected {
+		m := s.byKey[r.Key]
+		if m == nil || !s.owns(&r) {
+			later = append(later, r)
+			continue
+		}
+		if m.give[e.index] == "" { // it was pushed with an earlier page
+			m.now.sides[e.index], m.after.base = held{}, nil
+		}
+		own = append(own, r)
+	}
+	if err := s.refuse(e, own); err != nil {
 		return err
 	}
-	later := slices.DeleteFunc(receipt.Rejected, func(r gapless.Rejection) bool { return s.byKey[r.Key] != nil })
 	return s.refusedLater(ctx, e, later)
 }
 
@@ -315,6 +326,8 @@ func (s *settling) refuse(e *end, rejected []gapless.Rejection) error {
 			return gapless.Unrecoverable(fmt.Errorf("%s refuses record %q, which was never read: %w", e.index, r.Key, r.Err))
 		}
 		after := &m.after.sides[e.index]
+		h.open[r.Key] = true
+		delete(h.settled, r.Key)
 		body, list := cutParts(after.at.Data)
 		h.raise(state.DeadLetter{
 			Key: r.Key, Version: after.version, Body: body, HasBody: !after.at.Deleted, HasParts: list != nil, Stage: state.StagePush, Reason: r.Err.Error(),
@@ -323,11 +336,29 @@ func (s *settling) refuse(e *end, rejected []gapless.Rejection) error {
 	return nil
 }
 
-// refusedLater opens again what a side refuses after it was settled.
-func (c *collection) refusedLater(ctx context.Context, e *end, rejected []gapless.Rejection) error {
+// refusedLater opens again what a side refuses after it was settled, which
+// may be of any collection.
+func (w *twoWay) refusedLater(ctx context.Context, e *end, rejected []gapless.Rejection) error {
 	if len(rejected) == 0 {
 		return nil
 	}
+	for _, c := range w.collections() {
+		if err := c.reopen(ctx, e, slices.DeleteFunc(slices.Clone(rejected), func(r gapless.Rejection) bool { return !c.owns(&r) })); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// owns reports whether a record that is refused is, or may be, of the
+// collection.
+func (c *collection) owns(r *gapless.Rejection) bool {
+	return r.Partition == "" || slices.ContainsFunc(c.halves, func(h *half) bool { return h.partition.ID == r.Partition })
+}
+
+// reopen is refusedLater for one collection. What it has no entry of was never
+// settled, and will be read again.
+func (c *collection) reopen(ctx context.Context, e *end, rejected []gapless.Rejection) error {
 	keys := make([]string, len(rejected))
 	for i, r := range rejected {
 		keys[i] = r.Key
@@ -338,6 +369,10 @@ func (c *collection) refusedLater(ctx context.Context, e *end, rejected []gaples
 	}
 	var again []state.Entry
 	for _, r := range rejected {
+		known, ok := entries[r.Key]
+		if !ok {
+			continue
+		}
 		h := c.half(1-e.index, r.Key)
 		if h == nil {
 			return gapless.Unrecoverable(fmt.Errorf("%s refuses record %q, which was never read: %w", e.index, r.Key, r.Err))
@@ -345,15 +380,11 @@ func (c *collection) refusedLater(ctx context.Context, e *end, rejected []gaples
 		before := h.books.counts
 		h.takeBack(r)
 		h.advance(difference(h.books.counts, before), 0)
-		known, ok := entries[r.Key]
-		if !ok {
-			continue
-		}
 		was, err := decodeEntry(known.Value)
 		if err != nil {
 			return describe(c.name, r.Key, err)
 		}
-		was.sides[e.index], was.base = held{}, nil
+		was.sides[e.index], was.base, was.promised = held{}, nil, nil
 		known.Live[e.index], known.Open, known.Value = false, true, was.encode()
 		again = append(again, known)
 	}
@@ -361,6 +392,9 @@ func (c *collection) refusedLater(ctx context.Context, e *end, rejected []gaples
 		if err := h.saveLetters(ctx); err != nil {
 			return err
 		}
+	}
+	if len(again) == 0 {
+		return nil
 	}
 	if err := c.commit(ctx, state.Commit{Entries: again}); err != nil {
 		return fmt.Errorf("open what was refused: %w", err)
@@ -370,6 +404,7 @@ func (c *collection) refusedLater(ctx context.Context, e *end, rejected []gaples
 
 // takeBack accounts for a row that was refused after it had counted as pushed.
 func (h *half) takeBack(r gapless.Rejection) {
+	delete(h.settled, r.Key)
 	if h.books.certificate.Pushed.Count > 0 {
 		h.refusedLate(r)
 		return

@@ -40,6 +40,7 @@ type Replica struct {
 	// refused are keys that no push, and refusedLate keys that no sync takes.
 	refused, refusedLate []string
 	late                 []string // keys pushed since the last sync that it will refuse
+	lateBy               int      // syncs that say nothing before one tells
 
 	synced, pushed world
 	writers        map[string]*writer
@@ -115,11 +116,11 @@ func (r *Replica) Refuse(keys ...string) {
 }
 
 // RefuseLate makes the replica take what is pushed of these keys, and reject
-// it when it is synced.
-func (r *Replica) RefuseLate(keys ...string) {
+// it when it is synced, with that sync or so many later.
+func (r *Replica) RefuseLate(later int, keys ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refusedLate = keys
+	r.refusedLate, r.lateBy = keys, later
 }
 
 // Edit gives a record new data at a time, which may be zero.
@@ -382,10 +383,15 @@ func (s *plainSession) Sync(_ context.Context, checkpoints []gapless.Checkpoint)
 		s.writer.checkpoints[c.Partition] = c
 	}
 	var receipt gapless.Receipt
-	for _, key := range s.r.late {
-		receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: key, Err: errRefused})
+	if len(s.r.late) == 0 {
+		return receipt, fault
 	}
-	s.r.late = nil
+	if s.r.lateBy--; s.r.lateBy < 0 {
+		for _, key := range s.r.late {
+			receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: key, Err: errRefused})
+		}
+		s.r.late = nil
+	}
 	return receipt, fault
 }
 

@@ -38,7 +38,7 @@ const (
 	// patience is how long a server may be away while a cart is waited for.
 	patience = time.Minute
 	// A cart is asked for first after pollFirst, then less and less often.
-	pollFirst = 50 * time.Millisecond
+	pollFirst = 20 * time.Millisecond
 	pollLast  = 5 * time.Second
 	// maxOrder bounds the order of one cart in bytes, as servers do.
 	maxOrder = 100 << 20

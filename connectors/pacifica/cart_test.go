@@ -307,7 +307,7 @@ func TestPolling(t *testing.T) {
 		if took := time.Since(began); took != 7*time.Minute {
 			t.Errorf("it took %s", took)
 		}
-		if asked[0] != 0 || asked[1] != 50*time.Millisecond || asked[2] != 125*time.Millisecond || asked[len(asked)-1]-asked[len(asked)-2] != 5*time.Second {
+		if asked[0] != 0 || asked[1] != 20*time.Millisecond || asked[2] != 50*time.Millisecond || asked[len(asked)-1]-asked[len(asked)-2] != 5*time.Second {
 			t.Errorf("asked after %v", asked)
 		}
 		if diff := cmp.Diff([]string{"pending 2m0s staging", "pending 4m0s staging", "pending 6m0s staging"}, told); diff != "" {

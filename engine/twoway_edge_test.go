@@ -708,3 +708,99 @@ func TestTwoWayVersionAlone(t *testing.T) {
 	p.mustRun()
 	p.records(map[string]string{"k": `{"v":2}`})
 }
+
+// What a source takes back within one reading is no edit.
+func TestTwoWayToldAndTakenBack(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	a.Plain()
+	a.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	p.read = func(i int, s gapless.Source) gapless.Source {
+		if i > 0 {
+			return s
+		}
+		return unchecked{withFetch{withoutFetch{counted{s, new(int)}}}, map[string]string{"k": `{"v":9}`}}
+	}
+	a.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	if got := b.Records("r")["k"]; got != `{"v":1}` {
+		t.Errorf("the other side has %s", got)
+	}
+}
+
+// garbled cannot read one record.
+type garbled struct{ gapless.Source }
+
+func (s garbled) ReadAll(_ context.Context, _ gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
+	out.Batch().Append(gapless.Change{Record: gapless.Record{Key: "k", Data: []byte(`nonsense`)}})
+	return out.Upsert(gapless.Record{Key: "l", Data: []byte(`{"v":1}`)})
+}
+
+// What cannot be read is there.
+func TestTwoWayUnreadableIsNotAbsent(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	p.models[0] = gapless.ModelFull
+	a.Edit("r", "k", `{"v":1}`, noon)
+	a.Edit("r", "l", `{"v":1}`, noon)
+	p.mustRun()
+	p.read = func(i int, s gapless.Source) gapless.Source {
+		if i > 0 {
+			return s
+		}
+		return garbled{s}
+	}
+	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
+		t.Fatal(err)
+	}
+	if got := len(b.Records("r")); got != 2 {
+		t.Errorf("%d records are left", got)
+	}
+}
+
+// The same value is lost twice.
+func TestTwoWayLostAgain(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	begin := noon.Add(-24 * time.Hour)
+	a.Edit("r", "k", `{"v":1}`, begin)
+	p.mustRun()
+	for i := range 2 {
+		begin = begin.Add(2 * time.Hour)
+		a.Edit("r", "k", `{"v":2}`, begin)
+		b.Edit("r", "k", fmt.Sprintf(`{"v":%d}`, 3+i), begin.Add(time.Hour))
+		p.mustRun()
+	}
+	if list := p.conflicts(); len(list) != 2 {
+		t.Errorf("the inbox has %+v", list)
+	}
+}
+
+// A decision that a side refuses is not carried out yet.
+func TestTwoWayDecisionRefused(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	a.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	a.Edit("r", "k", `{"v":2}`, noon.Add(time.Hour))
+	b.Edit("r", "k", `{"v":3}`, noon.Add(2*time.Hour))
+	p.mustRun()
+	id := p.conflicts()[0].ID
+	p.decide(id, state.Decision{Take: state.TakeThis})
+	b.Refuse("k")
+	if _, err := p.run(); err == nil {
+		t.Fatal("nothing was refused")
+	}
+	if x := p.conflicts()[0]; x.ResolvedBy != "" {
+		t.Errorf("%+v is resolved", x)
+	}
+	b.Refuse()
+	p.mustRun()
+	p.records(map[string]string{"k": `{"v":2}`})
+	for _, x := range p.conflicts() {
+		if x.ID == id && x.ResolvedBy == "" {
+			t.Errorf("%+v is open", x)
+		}
+	}
+}

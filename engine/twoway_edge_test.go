@@ -359,17 +359,20 @@ func TestTwoWayRestoredWithoutTimes(t *testing.T) {
 			b.Plain()
 			p.policy.Resolution = resolution
 			a.Edit("r", "k", `{"v":1}`, time.Time{})
+			b.Edit("r", "own", `{"v":1}`, time.Time{})
 			p.mustRun()
 			backup := b.Backup()
 			b.Edit("r", "k", `{"v":2}`, time.Time{})
+			b.Edit("r", "own", `{"v":2}`, time.Time{})
 			p.mustRun()
-			p.records(map[string]string{"k": `{"v":2}`})
+			p.records(map[string]string{"k": `{"v":2}`, "own": `{"v":2}`})
 			b.Restore(backup)
 			p.mustRun()
-			got := p.both()["k"]
-			traced := slices.ContainsFunc(p.conflicts(), func(x state.Conflict) bool { return string(x.This) == `2` })
-			if got != `{"v":2}` && (!traced || resolution == resolve.Newer || resolution == "") {
-				t.Errorf("a backup took the record back to %s; the inbox has %+v", got, p.conflicts())
+			for key, got := range p.both() {
+				traced := slices.ContainsFunc(p.conflicts(), func(x state.Conflict) bool { return x.Key == key && string(x.This) == `2` })
+				if got != `{"v":2}` && (!traced || resolution != resolve.Other) {
+					t.Errorf("a backup took %s back to %s; the inbox has %+v", key, got, p.conflicts())
+				}
 			}
 		})
 	}

@@ -468,3 +468,55 @@ func TestFilesThatAreHere(t *testing.T) {
 		t.Error(info.ModTime(), err, received)
 	}
 }
+
+// hooked is a context that calls a function each time somebody asks whether it
+// has ended.
+type hooked struct {
+	context.Context
+	asked func()
+}
+
+func (h hooked) Err() error {
+	h.asked()
+	return h.Context.Err()
+}
+
+// TestChangedWhileRead: a file that is changed behind the place that is being
+// read is not what was read.
+func TestChangedWhileRead(t *testing.T) {
+	t.Parallel()
+	dir, data := t.TempDir(), content("a", 3*pieceSize)
+	write(t, filepath.Join(dir, "a"), data)
+	f, err := openFolder(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	s := &stream{run: &run{folder: f, tally: &tally{}, done: make(chan finished, 1)}, buf: make([]byte, pieceSize)}
+	asked := 0
+	ctx := hooked{t.Context(), func() {
+		if asked++; asked != 2 { // one piece was read
+			return
+		}
+		write(t, filepath.Join(dir, "a"), append([]byte{data[0] + 1}, data[1:]...))
+	}}
+	for _, modified := range []time.Time{{}, time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)} {
+		asked = 0
+		p := &pending{File: fileOf("a", data)}
+		p.Modified = modified
+		if err := s.lookInPlace(ctx, p); err == nil || p.done {
+			t.Errorf("%v: it is taken for right", modified)
+		}
+		write(t, filepath.Join(dir, "a"), data)
+		for len(s.done) > 0 {
+			<-s.done
+		}
+	}
+	if asked < 2 {
+		t.Error("nobody asked the context")
+	}
+	p := &pending{File: fileOf("a", data)}
+	if err := s.lookInPlace(t.Context(), p); err != nil || !p.done {
+		t.Error(err)
+	}
+}

@@ -83,6 +83,13 @@ func (s *stream) lookInPlace(ctx context.Context, p *pending) error {
 		if !same {
 			return unreadable("its %s is not the one that was promised", p.Algorithm)
 		}
+		after, err := s.folder.looks(p.Path)
+		if err != nil {
+			return gapless.Recoverable(err)
+		}
+		if after.Size() != info.Size() || !after.ModTime().Equal(info.ModTime()) {
+			return unreadable("it was changed while it was read")
+		}
 	}
 	if s.done == nil {
 		p.done = true

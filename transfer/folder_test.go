@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -200,6 +201,23 @@ func (d fullDisk) Write(p []byte) (int, error) {
 
 // TestFullDisk fills the disk in the middle of a file. Afterwards everything is
 // continued, even though the last piece was written in part.
+// TestFullDiskForTheList has no room where the list is put in order: that passes.
+func TestFullDiskForTheList(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("no disk that is always full")
+	}
+	defer full.Close()
+	p := &plan{lines: full, out: bufio.NewWriterSize(full, 16)}
+	sorting := &mentions{file: full, out: bufio.NewWriterSize(full, 16), buffer: []mention{{}}}
+	for name, err := range map[string]error{"a file": p.add(fileOf("a", nil), false), "a run": sorting.spill()} {
+		if e, ok := errors.AsType[*gapless.Error](err); !ok || e.Code != gapless.CodeStoreFull || gapless.KindOf(err) != gapless.KindRecoverable {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	s := set{"a": content("a", 100_000), "b": content("b", 3<<20), "c": content("c", 10)}

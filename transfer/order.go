@@ -12,6 +12,9 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"syscall"
+
+	"github.com/gapless-sync/gapless"
 )
 
 // nameKey stands for a path in files of keys and as the name of what is not
@@ -100,7 +103,7 @@ func (s *mentions) spill() error {
 	var packed [mentionSize]byte
 	for _, m := range s.buffer {
 		if _, err := s.out.Write(m.append(packed[:0])); err != nil {
-			return fmt.Errorf("put the list of files in order: %w", err)
+			return listProblem(err)
 		}
 	}
 	s.runs = append(s.runs, len(s.buffer))
@@ -151,7 +154,7 @@ func (s *mentions) merged() iter.Seq2[mention, error] {
 			}
 		}
 		if err != nil {
-			yield(mention{}, fmt.Errorf("put the list of files in order: %w", err))
+			yield(mention{}, listProblem(err))
 		}
 	}
 }
@@ -227,10 +230,20 @@ func (h *mergeHeap) Pop() any {
 func temporary() (*os.File, error) {
 	f, err := os.CreateTemp("", "gapless-list-*")
 	if err != nil {
-		return nil, fmt.Errorf("put the list of files in order: %w", err)
+		return nil, listProblem(err)
 	}
 	_ = os.Remove(f.Name()) // where open files keep their name, discard removes it
 	return f, nil
+}
+
+// listProblem is an error of what is on disk while a list is put in order. A
+// disk that is full there, as in the target, does not stay so.
+func listProblem(err error) error {
+	err = fmt.Errorf("put the list of files in order: %w", err)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return gapless.Errorf(gapless.CodeStoreFull, os.TempDir(), "%w", gapless.Recoverable(err))
+	}
+	return err
 }
 
 func discard(f *os.File) error {

@@ -51,7 +51,7 @@ func makePlan(ctx context.Context, files iter.Seq2[File, error], unverified bool
 		}
 	}
 	if err := p.out.Flush(); err != nil {
-		return nil, errors.Join(fmt.Errorf("put the list of files in order: %w", err), p.close())
+		return nil, errors.Join(listProblem(err), p.close())
 	}
 	p.absent = p.bytes
 	return p, nil
@@ -73,7 +73,7 @@ func (p *plan) add(f File, unverified bool) error {
 		return gapless.Errorf(gapless.CodeFileList, "", "%w", err)
 	}
 	if _, err := p.out.Write(text); err != nil {
-		return fmt.Errorf("put the list of files in order: %w", err)
+		return listProblem(err)
 	}
 	p.at += int64(len(text))
 	p.count++

@@ -509,7 +509,11 @@ func TestChangedWhileRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.close()
+	t.Cleanup(func() {
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	s := &stream{run: &run{folder: f, tally: &tally{}, done: make(chan finished, 1)}, buf: make([]byte, pieceSize)}
 	asked := 0
 	ctx := hooked{t.Context(), func() {

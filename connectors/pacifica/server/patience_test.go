@@ -112,7 +112,7 @@ func TestSlowOrders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		length := 1000
 		if i%2 == 0 {
 			length = 50 << 20

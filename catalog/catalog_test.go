@@ -86,7 +86,7 @@ func TestBuiltinNames(t *testing.T) {
 	for _, c := range catalog.Builtin().Connectors() {
 		names = append(names, c.Name)
 	}
-	if diff := cmp.Diff([]string{"files", "jsonl", "csv", "hub", "pushapi", "car", "sahana"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"files", "jsonl", "csv", "hub", "pushapi", "car", "sahana", "pacifica"}, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

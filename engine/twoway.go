@@ -62,6 +62,7 @@ type half struct {
 	staged     staged
 	pushed     bool // something was pushed to this side by the last pass
 	asked      bool // what is read now is news in any case
+	narrowed   bool // only some records are read, and the position stays
 	anchored   bool // checkpoint is newer than what state knows
 }
 
@@ -236,7 +237,7 @@ func (w *twoWay) divide() {
 		for i := range e.survey.partitions {
 			s := e.survey.partitions[i]
 			w.seq = max(w.seq, s.known.Seq, s.facts.Destination.Seq)
-			h := &half{from: e, origin: s.partition}
+			h := &half{from: e, origin: s.partition, narrowed: decisions[0].Mode == plan.ModeRepair}
 			s.partition.ID = e.survey.prefix + s.partition.ID
 			h.task = &task{run: w.run, surveyed: s, decision: decisions[0], checkpoint: s.facts.Destination, lastSync: w.Now()}
 			h.books = newBooks(h.task)

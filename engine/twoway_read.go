@@ -107,7 +107,7 @@ func (h *half) readOn(ctx context.Context) error {
 	_, reads := h.from.Source.(gapless.ChangeReader)
 	again := h.pushed
 	h.pushed = false
-	if !ok || !reads || !again || h.decision.Mode == plan.ModeRepair {
+	if !ok || !reads || !again || h.narrowed {
 		return nil
 	}
 	from := h.decision.To

@@ -156,11 +156,12 @@ func TestTwoWayStop(t *testing.T) {
 func TestTwoWayGuardOfSlices(t *testing.T) {
 	t.Parallel()
 	a, b, p := twoReplicas(t)
-	a.Split("a", "b")
+	a.Split("a", "b", "c")
 	p.models[0] = gapless.ModelFull
 	for i := range 3 {
 		a.Edit("r", fmt.Sprint("a", i), `{"v":1}`, noon)
 		a.Edit("r", fmt.Sprint("b", i), `{"v":1}`, noon)
+		a.Edit("r", fmt.Sprint("c", i), `{"v":1}`, noon)
 	}
 	p.mustRun()
 	for i := range 3 {
@@ -168,8 +169,14 @@ func TestTwoWayGuardOfSlices(t *testing.T) {
 		a.Remove("r", fmt.Sprint("b", i), noon)
 	}
 	s, err := p.run()
-	if gapless.ExitCode(err) != gapless.ExitGuard || len(b.Records("r")) != 6 || !strings.Contains(s.Hint, s.Plan) {
+	if gapless.ExitCode(err) != gapless.ExitGuard || len(b.Records("r")) != 9 || !strings.Contains(s.Hint, s.Plan) {
 		t.Fatalf("%v (%s), %d records left", err, s.Hint, len(b.Records("r")))
+	}
+	for i := range 3 { // after the plan was made
+		a.Remove("r", fmt.Sprint("c", i), noon)
+	}
+	if s, err = p.runWith(engine.RunOptions{Approve: s.Plan}); gapless.ExitCode(err) != gapless.ExitGuard || len(b.Records("r")) != 9 {
+		t.Fatalf("%v, %d records left", err, len(b.Records("r")))
 	}
 	if _, err := p.runWith(engine.RunOptions{Approve: s.Plan}); err != nil {
 		t.Fatal(err)

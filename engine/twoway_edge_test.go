@@ -814,3 +814,27 @@ func TestTwoWayDecisionRefused(t *testing.T) {
 		}
 	}
 }
+
+// A connector is told of the deletion of a record that it never knew, and that
+// has come to the other side by another way: the edits that are there win, and
+// the deletion is in the inbox.
+func TestTwoWayDeletionOfWhatIsUnknown(t *testing.T) {
+	t.Parallel()
+	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
+	first, second := newPair(t, a, b), newPair(t, a, b)
+	second.name, second.now = "second", first.now
+	for _, p := range []*pair{first, second} {
+		p.policy.Deletes = resolve.EditWins
+		p.mustRun()
+	}
+	a.Edit("r", "k", `{"v":1}`, *first.now)
+	first.mustRun()
+	a.Remove("r", "k", time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC))
+	second.mustRun()
+	if got := second.both(); got["k"] != `{"v":1}` {
+		t.Errorf("got %v", got)
+	}
+	if list := second.conflicts(); len(list) != 1 || !list[0].Deletion || list[0].Loser != state.This {
+		t.Errorf("the inbox has %+v", list)
+	}
+}

@@ -44,9 +44,9 @@ race: ## Run the short tests under the race detector; needs a C compiler
 fuzz: ## Run every fuzz target for FUZZTIME, 10s unless told otherwise
 	FUZZTIME=$(FUZZTIME) JOBS=$(JOBS) .ci/fuzz
 
-soak: ## Run the acceptance list of the Push API with a million documents, and replicas by chance
+soak: ## Run the acceptance list of the Push API with a million documents, and histories by chance
 	GAPLESS_SOAK=1 $(GO) test -count=1 -timeout 30m -run Acceptance -v ./connectors/pushapi
-	GAPLESS_SOAK=1 $(GO) test -count=1 -timeout 60m -run TwoWayReplicasSoak ./engine -rapid.checks=10000
+	GAPLESS_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'ReplicasSoak|HistorySoak' ./engine -rapid.checks=10000
 
 bench: ## Measure rates, CPU and memory against a bare loop
 	$(GO) run ./internal/bench -check -o bench.md

@@ -17,9 +17,29 @@ import (
 // TestAnyHistoryEndsInStep lets edits, runs, faults, interruptions, crashes,
 // restored backups and lost or rolled-back state follow each other in any
 // order. After every run the audit must hold, and a run without faults must
-// bring the destination into step and prove it.
+// bring the destination into step and prove it. The cases are the same whenever
+// it runs; TestAnyHistorySoak plays others.
 func TestAnyHistoryEndsInStep(t *testing.T) {
 	t.Parallel()
+	cases := 100
+	if testing.Short() {
+		cases = 15
+	}
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			playCases(t, 0, cases, func(t *testing.T, r *rapid.T) { newHistory(t, r, model).play() })
+		})
+	}
+}
+
+// TestAnyHistorySoak plays cases by chance, as many as -rapid.checks says, and
+// shrinks one that fails.
+func TestAnyHistorySoak(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("GAPLESS_SOAK") == "" {
+		t.Skip("set GAPLESS_SOAK to play")
+	}
 	for _, model := range models {
 		t.Run(string(model), func(t *testing.T) {
 			t.Parallel()

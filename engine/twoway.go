@@ -60,11 +60,10 @@ type half struct {
 	enumerated bool
 	seen       uint64 // records that an enumeration contained
 	staged     staged
-	pushed     bool   // something was pushed to this side by the last pass
-	asked      bool   // what is read now is news in any case
-	ahead      uint64 // rows whose time lies ahead
-	narrowed   bool   // only some records are read, and the position stays
-	anchored   bool   // checkpoint is newer than what state knows
+	pushed     bool // something was pushed to this side by the last pass
+	asked      bool // what is read now is news in any case
+	narrowed   bool // only some records are read, and the position stays
+	anchored   bool // checkpoint is newer than what state knows
 }
 
 // full reports whether the half is read anew, so that all that is known of it
@@ -220,11 +219,6 @@ func (w *twoWay) execute(ctx context.Context, o RunOptions) error {
 		}
 	}
 	err := w.everyCollection(ctx)
-	for _, e := range w.ends {
-		for _, h := range e.halves {
-			w.future += h.ahead
-		}
-	}
 	if w.future > 0 {
 		w.notes = append(w.notes, fmt.Sprintf("%d edits carry times that lie ahead; they count as made now", w.future))
 	}

@@ -434,22 +434,28 @@ func TestTwoWayReplicasConverge(t *testing.T) {
 	for i := range shards {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			played := 0
-			play := rapid.MakeFuzz(func(rt *rapid.T) {
-				playMesh(rt)
-				played++
-			})
-			for seed := i * perShard; seed < (i+1)*perShard; seed++ {
-				t.Run(fmt.Sprint(seed), func(t *testing.T) {
-					luck := make([]byte, 64<<10)
-					_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(luck) // never fails
-					play(t, luck)
-				})
-			}
-			if played < perShard && !t.Failed() {
-				t.Errorf("%d of %d cases were played to their end", played, perShard)
-			}
+			playCases(t, i*perShard, (i+1)*perShard, func(_ *testing.T, rt *rapid.T) { playMesh(rt) })
 		})
+	}
+}
+
+// playCases plays the cases of some numbers, each a subtest. A number stands for
+// the same case always.
+func playCases(t *testing.T, from, to int, play func(*testing.T, *rapid.T)) {
+	t.Helper()
+	played := 0
+	for seed := from; seed < to; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			luck := make([]byte, 64<<10)
+			_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(luck) // never fails
+			rapid.MakeFuzz(func(rt *rapid.T) {
+				play(t, rt)
+				played++
+			})(t, luck)
+		})
+	}
+	if played < to-from && !t.Failed() {
+		t.Errorf("%d of %d cases were played to their end", played, to-from)
 	}
 }
 

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -192,7 +191,6 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	n := state.News{
 		Side: h.from.index, Collection: h.origin.Collection, Key: c.Key, Op: c.Op, Version: c.Version, Modified: c.Modified, Data: c.Data,
 	}
-	h.clamp(&n)
 	echo := false
 	if c.Op == gapless.OpPatch {
 		err = errPatch
@@ -219,19 +217,6 @@ func (h *half) news(b *gapless.Batch, i int, known []byte) (state.News, error) {
 	h.staged.add(key)
 	n.Digest.Add(delivery)
 	return n, nil
-}
-
-// clamp makes a time that lies ahead the present one, and counts it: an edit
-// that claims to be of 2040 would win until then.
-func (h *half) clamp(n *state.News) {
-	now := h.Now()
-	if !n.Modified.After(now.Add(cmp.Or(h.Policy.Tolerance, resolve.DefaultTolerance))) {
-		return
-	}
-	n.Modified = now
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ahead++
 }
 
 // isEcho leaves the content of what was read, with its parts listed, and

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func (p *pair) open() (*engine.Engine, state.Store) {
 	}
 	c := engine.Config{
 		Connector: p.name, Store: faultyStore{store, &p.state}, Dir: filepath.Join(p.dir, "fingerprints"), Settings: p.settings, Policy: p.policy,
-		Now: func() time.Time { *p.now = p.now.Add(time.Millisecond); return *p.now },
+		Now: p.tick,
 	}
 	for i, r := range p.sides {
 		source := r.As(p.models[i])
@@ -73,6 +74,16 @@ func (p *pair) open() (*engine.Engine, state.Store) {
 		p.Fatal(err)
 	}
 	return e, store
+}
+
+// ticking guards the clocks of pairs, which both sides look at.
+var ticking sync.Mutex
+
+func (p *pair) tick() time.Time {
+	ticking.Lock()
+	defer ticking.Unlock()
+	*p.now = p.now.Add(time.Millisecond)
+	return *p.now
 }
 
 // close closes a store unless it is to stay open.

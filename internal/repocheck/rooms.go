@@ -48,6 +48,8 @@ func Rooms() []Room {
 		{"cmd/gapless", 6, "`main`: hands the built-in catalogue to `cli`", []string{"cli", "catalog"}},
 		{"examples/*", 6, "complete programs built on the SDK", []string{"cli", "catalog", "connectors/car/framework", root}},
 		{"internal/bench", 6, "`make bench`: rates and ratios against a bare loop in the same run", []string{below}},
+		{"internal/mutation", 6, "`make mutants`: each safety line taken out, one at a time, and the test that notices", nil},
+		{"internal/reliability", 6, "`make reliability`: the tables of docs/reliability.md, from the commands that measure them", []string{below}},
 		{"internal/repocheck", 6, "the repository's own rules, as tests", []string{"catalog", "plan", "resolve", root}},
 		{"cli", 5, "the command line as an importable package: commands, text and JSON output, exit codes", []string{below}},
 		{"service", 4, "the daemon: schedules, workers, listeners, metrics, orderly stop", []string{"service/web", "config", "engine", "connectors/pushapi", "connectors/car/server", "connectors/sahana/server", "connectors/pacifica", "connectors/pacifica/server", "transfer", "state", "state/sqlite", "hub", floor1, root}},
@@ -79,7 +81,8 @@ func Rooms() []Room {
 		{"event", 1, "CloudEvents envelopes, 1.0 and the 0.1 still in the field, and subscriptions that match them", []string{root}},
 		{"httpx", 1, "what clients share about asking again: which statuses promise something, and how long to wait", []string{root}},
 		{"", 0, "the SDK and the words; standard library only", nil},
-		{"gaplesstest", TestFloor, "for authors: conformance suite, fault injector, seeded simulator", []string{"engine", "hub", "state", "state/sqlite", floor1, root}},
+		{"gaplesstest", TestFloor, "for authors: the survival kit of connectors, outside systems in memory, faults", []string{"engine", "hub", "state", "state/sqlite", floor1, root}},
+		{"gaplesstest/sim", TestFloor, "the seeded simulator: whole runs in virtual time, and the auditor of the ten invariants", []string{"gaplesstest", "engine", "hub", "state", "state/sqlite", "state/statetest", floor1, root}},
 		{"state/statetest", TestFloor, "the conformance suite of state stores", []string{"state", "plan", "proof", root}},
 	}
 }

@@ -77,6 +77,37 @@ func faultedRuns(t *testing.T, model gapless.ChangeModel, target string, n int, 
 	return reached
 }
 
+// TestForgottenFullRunIsNoGap makes the n-th commit of a full run fail that a
+// changed schema asks for. The next run may build on what the destination has,
+// and then it is proved.
+func TestForgottenFullRunIsNoGap(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			for n, reached := 1, true; reached; n++ {
+				w := newWorld(t, model)
+				w.fill(8)
+				w.mustRun()
+				w.source.SetSchema("other")
+				w.state.Set(func(_ string, _, total int) error {
+					if total != n {
+						return nil
+					}
+					return gapless.Recoverable(errFault)
+				})
+				_, err := w.run(engine.RunOptions{})
+				reached = w.state.Calls() >= n
+				if reached == (err == nil) {
+					t.Fatalf("commit %d failed: %t, but the run ended with %v", n, reached, err)
+				}
+				w.state.Set(nil)
+				w.mustRun()
+			}
+		})
+	}
+}
+
 // audit checks what must hold after any run, however it ended.
 func (w *world) audit(where string, err error) {
 	w.Helper()

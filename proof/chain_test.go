@@ -74,10 +74,18 @@ func (b *books) broken(kind gapless.Kind) func(*proof.Certificate) {
 		c.Read.Merge(b.rows(2))
 		c.Synced = proof.Digest{}
 		c.Checkpoint.Position = b.at
-		if c.Mode == proof.ModeFull || c.Mode == proof.ModeResume {
+		switch c.Mode {
+		case proof.ModeFull, proof.ModeResume:
 			c.Checkpoint.Mark, c.Checkpoint.Target = "half", c.To
+		case proof.ModeCompare:
+			c.Checkpoint.Run = "the one before"
 		}
 	}
+}
+
+// forgotten makes a run fail after its last checkpoint.
+func (b *books) forgotten(c *proof.Certificate) {
+	c.Complete, c.Failure = false, gapless.KindRecoverable.String()
 }
 
 func (b *books) last() *proof.Certificate { return &b.list[len(b.list)-1] }

@@ -198,13 +198,16 @@ func (h *chain) enumeration(c *Certificate, found int) {
 		}
 	}
 	h.fingerprint, h.destination = c.Fingerprint, c.DestinationID
+	if c.Complete || c.ended() {
+		clear(h.covered)
+		h.covered[c.Checkpoint.Position] = true
+		h.begun = true
+	}
 	if !c.Complete {
 		h.interrupt(c)
 		return
 	}
-	clear(h.covered)
-	h.covered[c.To] = true
-	h.begun, h.unfinished = true, nil
+	h.unfinished = nil
 	if !h.anew {
 		return
 	}

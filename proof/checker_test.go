@@ -119,6 +119,29 @@ func TestChecker(t *testing.T) {
 			b.print = "f1"
 			b.run(incremental, nil)
 		}, gaps: "interval fingerprint"},
+		{name: "a full run elsewhere that nobody remembered the end of", history: func(b *books) {
+			b.run(full, nil)
+			b.place = "elsewhere"
+			b.run(full, b.forgotten)
+			b.run(compare, nil)
+		}},
+		{name: "the end of a full run that nobody remembered", history: func(b *books) { b.run(full, b.forgotten) }, gaps: "incomplete"},
+		{name: "a full run given up without a mark", history: func(b *books) {
+			b.run(full, nil)
+			b.place = "elsewhere"
+			b.run(full, func(c *proof.Certificate) {
+				b.forgotten(c)
+				c.Checkpoint.Run = "r1"
+			})
+			b.run(compare, nil)
+		}, gaps: "interval"},
+		{name: "row dropped from a full run that nobody remembered the end of", history: func(b *books) {
+			b.run(full, func(c *proof.Certificate) {
+				b.forgotten(c)
+				c.Read.Merge(b.rows(1))
+			})
+			b.run(compare, nil)
+		}, gaps: "balance"},
 		{name: "interrupted incremental", history: func(b *books) {
 			b.run(full, nil)
 			b.run(incremental, b.broken(gapless.KindRecoverable))

@@ -42,6 +42,14 @@
 // saves checkpoints saves the incomplete certificate so far with them, and
 // seals that one before the next run's.
 //
+// # Ranges
+//
+// Two sides are compared by the sums of what they hold, [gapless.RangeSum],
+// without handing over records: [CompareSums] names the ranges that differ,
+// [Unequal.Pieces] says whether to cut such a range further or to list it, and
+// [CompareContents] names the keys in it that are missing, differ or are
+// extra. [Sums] adds up a side that can only be read.
+//
 // Digests are not cryptographic; the hashes of certificates are, but nothing
 // is signed: the chain shows alteration and loss, not a forger who rewrites
 // all of it together with the checkpoints of state and destination.

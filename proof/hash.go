@@ -17,19 +17,21 @@ func KeyHash(key []byte) gapless.Hash128 { return sum(key) }
 // and line are left out, the bytes of parts are never opened. It allocates
 // nothing.
 func RowHash(b *gapless.Batch, i int) (key, content gapless.Hash128) {
-	row := &b.Rows[i]
+	return sum(b.Bytes(b.Rows[i].Key)), contentHash(b.Rows[i].Op, b.Version(i), b.Data(i), b.Parts(i))
+}
+
+func contentHash(op gapless.Op, version, data []byte, parts []gapless.Part) gapless.Hash128 {
 	var frame [40]byte // every field at its fixed place, so no two rows share a frame
-	put(frame[0:], sum(b.Bytes(row.Data)))
-	if row.Version.Len > 0 {
-		put(frame[16:], sum(b.Bytes(row.Version)))
+	put(frame[0:], sum(data))
+	if len(version) > 0 {
+		put(frame[16:], sum(version))
 	}
-	parts := b.Parts(i)
-	binary.LittleEndian.PutUint64(frame[32:], uint64(len(parts))<<9|uint64(min(row.Version.Len, 1))<<8|uint64(row.Op))
-	content = sum(frame[:])
+	binary.LittleEndian.PutUint64(frame[32:], uint64(len(parts))<<9|uint64(min(len(version), 1))<<8|uint64(op))
+	content := sum(frame[:])
 	for p := range parts {
 		content = partHash(content, &parts[p])
 	}
-	return sum(b.Bytes(row.Key)), content
+	return content
 }
 
 func partHash(before gapless.Hash128, p *gapless.Part) gapless.Hash128 {

@@ -145,7 +145,7 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 		f.ReconcileDue = e.Now().Sub(known.Reconciled) >= e.Settings.Reconcile
 	}
 	if f.Model == gapless.ModelFull && s.prefix == "" {
-		if err := e.baselineFacts(&f, known); err != nil {
+		if err := e.baselineFacts(ctx, s, &f, known); err != nil {
 			return f, err
 		}
 	}
@@ -176,8 +176,9 @@ func (e *Engine) unaccounted(ctx context.Context, partition string, at gapless.P
 // baselineFacts finds out whether the fingerprints belong to the destination's
 // checkpoint. A run killed after its last sync left state one step behind:
 // fingerprints labelled with exactly the destination's checkpoint prove that
-// this step was taken.
-func (e *Engine) baselineFacts(f *plan.Facts, known state.Partition) error {
+// this step was taken, but nothing else accounts for it: it is built on only
+// where an earlier certificate is of the same place and kind.
+func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, known state.Partition) error {
 	b := e.baselines.of(f.Partition)
 	valid, err := b.open(f.Destination)
 	if err != nil {
@@ -185,11 +186,20 @@ func (e *Engine) baselineFacts(f *plan.Facts, known state.Partition) error {
 			WithHint("move the file away and run again: the next run is full")
 	}
 	f.BaselineValid = valid
-	if valid && f.Destination.Run == known.LastRun && f.Destination.Seq > f.State.Seq {
-		f.State, f.FullUnfinished = f.Destination, false
-		if f.LastOutcome != plan.OutcomeUnrecoverable {
-			f.LastOutcome = plan.OutcomeNone // so that a comparison follows, and state catches up
-		}
+	if !valid || f.Destination.Run != known.LastRun || f.Destination.Seq <= f.State.Seq {
+		return b.close()
+	}
+	last, err := e.Store.LastCertificate(ctx, e.Connector, f.Partition)
+	switch {
+	case err != nil && !errors.Is(err, gapless.ErrNotFound):
+		return errors.Join(fmt.Errorf("read the last certificate: %w", err), b.close())
+	case err == nil && (last.DestinationID != s.status.ID || last.Fingerprint != s.fingerprint):
+		f.BaselineValid = false
+		return b.close()
+	}
+	f.State, f.FullUnfinished = f.Destination, false
+	if f.LastOutcome != plan.OutcomeUnrecoverable {
+		f.LastOutcome = plan.OutcomeNone // so that a comparison follows, and state catches up
 	}
 	return b.close()
 }

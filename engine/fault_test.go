@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,35 +78,54 @@ func faultedRuns(t *testing.T, model gapless.ChangeModel, target string, n int, 
 	return reached
 }
 
-// TestForgottenFullRunIsNoGap makes the n-th commit of a full run fail that a
-// changed schema asks for. The next run may build on what the destination has,
-// and then it is proved.
+// TestForgottenFullRunIsNoGap makes the n-th call fail, or the process die at
+// it, of a full run that a changed schema or another destination asks for. What
+// the next run builds on is proved.
 func TestForgottenFullRunIsNoGap(t *testing.T) {
 	t.Parallel()
+	causes := map[string]func(*world){
+		"schema":      func(w *world) { w.source.SetSchema("other") },
+		"destination": func(w *world) { w.dest.Restore(gaplesstest.NewDestination("d2")) },
+	}
 	for _, model := range models {
-		t.Run(string(model), func(t *testing.T) {
-			t.Parallel()
-			for n, reached := 1, true; reached; n++ {
-				w := newWorld(t, model)
-				w.fill(8)
-				w.mustRun()
-				w.source.SetSchema("other")
-				w.state.Set(func(_ string, _, total int) error {
-					if total != n {
-						return nil
-					}
-					return gapless.Recoverable(errFault)
-				})
-				_, err := w.run(engine.RunOptions{})
-				reached = w.state.Calls() >= n
-				if reached == (err == nil) {
-					t.Fatalf("commit %d failed: %t, but the run ended with %v", n, reached, err)
+		for cause, happen := range causes {
+			t.Run(string(model)+"/"+cause, func(t *testing.T) {
+				t.Parallel()
+				for n := 1; forgotten(t, model, happen, n, false); n++ {
+					forgotten(t, model, happen, n, true)
 				}
-				w.state.Set(nil)
-				w.mustRun()
+			})
+		}
+	}
+}
+
+// forgotten plays that story; false if there are fewer calls.
+func forgotten(t *testing.T, model gapless.ChangeModel, happen func(*world), n int, dead bool) bool {
+	t.Helper()
+	w := newWorld(t, model)
+	w.fill(8)
+	w.mustRun()
+	happen(w)
+	targets := []*gaplesstest.Faults{&w.source.Faults, &w.dest.Faults, &w.state}
+	var calls atomic.Int64
+	for _, f := range targets {
+		f.Set(func(string, int, int) error {
+			if call := calls.Add(1); call == int64(n) || dead && call > int64(n) {
+				return gapless.Recoverable(errFault)
 			}
+			return nil
 		})
 	}
+	_, err := w.run(engine.RunOptions{})
+	reached := calls.Load() >= int64(n)
+	if reached == (err == nil) {
+		t.Fatalf("call %d failed: %t, but the run ended with %v", n, reached, err)
+	}
+	for _, f := range targets {
+		f.Set(nil)
+	}
+	w.mustRun()
+	return reached
 }
 
 // audit checks what must hold after any run, however it ended.

@@ -35,6 +35,10 @@ const (
 	CodeApproval        Code = 3003
 	CodeGap             Code = 3004
 	CodeTampered        Code = 3005
+	CodeDiffer          Code = 3006
+	CodeUnverifiable    Code = 3007
+	CodeUnfinished      Code = 3008
+	CodeNotRepaired     Code = 3009
 	CodeStoreLocked     Code = 4001
 	CodeStoreDamaged    Code = 4002
 	CodeStoreFull       Code = 4003
@@ -64,6 +68,10 @@ var codes = map[Code]CodeInfo{
 	CodeApproval:        {Title: "the approved plan is not what would be done now", Hint: "look at the new plan and approve that one", Exit: ExitGuard},
 	CodeGap:             {Title: "completeness cannot be proved", Hint: "run the command named with the gap", Exit: ExitUnrecoverable},
 	CodeTampered:        {Title: "a stored certificate was altered", Hint: "restore the state from a backup or run with --full to start a new chain", Exit: ExitUnrecoverable},
+	CodeDiffer:          {Title: "source and destination differ in what no run will bring", Hint: "gapless repair brings just these records", Exit: ExitUnrecoverable},
+	CodeUnverifiable:    {Title: "the two ends cannot be compared", Hint: "gapless prove checks the account of the runs; gapless run --full brings everything once more", Exit: ExitUsage},
+	CodeUnfinished:      {Title: "a verification did not come to its end", Hint: "run it again: it goes on where it was, or say how much it may read", Exit: ExitRecoverable},
+	CodeNotRepaired:     {Title: "there are too many differences to repair one by one", Hint: "gapless repair --full reads everything and pushes all of it", Exit: ExitGuard},
 	CodeStoreLocked:     {Title: "another process holds the store", Hint: "stop that process, or start gapless serve and let it own the store"},
 	CodeStoreDamaged:    {Title: "a store cannot be read", Hint: "restore it from a backup, or move it away and run again: the next run is full"},
 	CodeStoreFull:       {Title: "the disk is full", Hint: "free space and run again: it continues from the last checkpoint", Exit: ExitRecoverable},

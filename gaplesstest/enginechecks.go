@@ -1,0 +1,190 @@
+package gaplesstest
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/state/sqlite"
+)
+
+// connectorName is that of the connector in runs of the engine.
+const connectorName = "kit"
+
+// runner runs the real engine, each time as a new process does: nothing is
+// known from before but the state on disk.
+type runner struct {
+	t   testing.TB
+	dir string
+	now time.Time
+}
+
+func newRunner(t testing.TB) *runner {
+	return &runner{t: t, dir: t.TempDir(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+}
+
+// with opens an engine for fn. The lease of an earlier process has run out.
+func (r *runner) with(s gapless.Source, d gapless.Destination, fn func(e *engine.Engine) error) error {
+	r.t.Helper()
+	r.now = r.now.Add(time.Hour)
+	start := r.now
+	store, err := sqlite.Open(r.t.Context(), filepath.Join(r.dir, "state"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	began := time.Now()
+	e, err := engine.New(engine.Config{
+		Connector: connectorName, Source: s, Destination: d, Store: store, Dir: filepath.Join(r.dir, "fingerprints"),
+		Now:      func() time.Time { return start.Add(time.Since(began)) },
+		Settings: engine.Settings{BatchRows: batchRows, SyncRecords: 2 * batchRows, Attempts: 1, GuardRecords: 1 << 20},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	err = fn(e)
+	if closing := store.Close(); closing != nil {
+		r.t.Fatal(closing)
+	}
+	return err
+}
+
+func (r *runner) run(s gapless.Source, d gapless.Destination) error {
+	r.t.Helper()
+	return r.with(s, d, func(e *engine.Engine) error {
+		_, err := e.Run(r.t.Context(), engine.RunOptions{})
+		return err
+	})
+}
+
+// proved fails t unless the engine's own account has no gap.
+func (r *runner) proved(what string, s gapless.Source, d gapless.Destination) {
+	r.t.Helper()
+	err := r.with(s, d, func(e *engine.Engine) error {
+		report, err := e.Prove(r.t.Context())
+		if err == nil && !report.OK {
+			r.t.Errorf("%s: in step, but not proved:\n%s", what, report.Text())
+		}
+		return err
+	})
+	if err != nil {
+		r.t.Fatalf("%s: prove: %v", what, err)
+	}
+}
+
+// checkSourceEngine: the real engine, between this source and a destination in
+// memory, ends in step and proved, whatever failed on the way.
+func checkSourceEngine(t testing.TB, o *outside) {
+	w := &sourceRuns{outside: o, runner: newRunner(t), d: NewDestination("memory")}
+	o.fill(0, handful)
+	w.clean("the first run")
+	w.edit()
+	o.breaker.arm(0, "")
+	w.clean("the next run")
+	calls, _ := o.breaker.disarm()
+	for i, n := range points(calls, some(8, 3)) {
+		fault := w.fault(i)
+		w.edit()
+		w.broken(fmt.Sprintf("call %d of %d %s", n, calls, fault), func() { o.breaker.arm(n, fault) })
+	}
+	for i, n := range []int{1, 2, 4} {
+		w.edit()
+		w.broken(fmt.Sprintf("the destination crashed at its call %d", n), func() {
+			w.d.Faults.Set(func(_ string, _, total int) error {
+				if total != n {
+					return nil
+				}
+				w.d.Crash(i)
+				return gapless.Recoverable(Unavailable)
+			})
+		})
+	}
+	o.close()
+}
+
+// sourceRuns is a source under check, and a destination that it is run into.
+type sourceRuns struct {
+	*outside
+	*runner
+	d *Destination
+}
+
+// edit changes, adds and deletes a few records.
+func (w *sourceRuns) edit() {
+	n := len(w.history)
+	for i := range 4 {
+		w.put(name((n + i*5) % handful))
+	}
+	w.put(name(handful + n))
+	_, keys := w.opened.(gapless.KeyReader)
+	if keys || w.model(w.opened) != gapless.ModelModified {
+		w.remove(name((n + 3) % handful))
+	}
+}
+
+// fault returns one of those that can be made.
+func (w *sourceRuns) fault(i int) Fault {
+	var all []Fault
+	for _, f := range []Fault{Unavailable, Cut, Truncated, Forbidden, Throttled, Blank} {
+		if w.breaker.missing(f) == "" {
+			all = append(all, f)
+		}
+	}
+	return all[i%len(all)]
+}
+
+// clean is a run in which nothing fails; afterwards all is in step.
+func (w *sourceRuns) clean(what string) {
+	w.outside.t.Helper()
+	s := w.open()
+	if err := w.run(s, w.d); err != nil {
+		w.outside.t.Fatalf("%s: %v", what, err)
+	}
+	w.breaker.aside(func() { w.landed(what, s) })
+	w.breaker.aside(func() { w.proved(what, s, w.d) })
+}
+
+// landed compares what the destination holds with what there is.
+func (w *sourceRuns) landed(what string, s gapless.Source) {
+	w.outside.t.Helper()
+	r := replica{}
+	list := w.partitions(s)
+	w.d.mu.Lock()
+	defer w.d.mu.Unlock()
+	if h := w.d.connectors[connectorName]; h != nil {
+		for path, record := range h.synced {
+			for _, p := range list {
+				key, ours := strings.CutPrefix(path, p.Collection+"/")
+				if !ours || !strings.HasPrefix(key, p.Prefix) {
+					continue
+				}
+				record.Key = key
+				if name, revision := w.Read(p, gapless.Change{Record: record}); name != "" {
+					r[name] = revision
+				}
+				break
+			}
+		}
+	}
+	w.inStep(what+": the destination is not in step", r, w.outside.now(), true)
+}
+
+// broken is a run in which something fails: it succeeds only if it is complete,
+// and the next brings what is missing.
+func (w *sourceRuns) broken(what string, arm func()) {
+	w.outside.t.Helper()
+	s := w.open()
+	arm()
+	err := w.run(s, w.d)
+	w.breaker.disarm()
+	w.d.Faults.Set(func(string, int, int) error { return nil })
+	if err == nil {
+		w.landed("a run that succeeded although "+what, s)
+	} else {
+		classified(w.outside.t, "a run in which "+what, err)
+	}
+	w.clean("the run after one in which " + what)
+}

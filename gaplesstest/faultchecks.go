@@ -1,0 +1,321 @@
+package gaplesstest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gapless-sync/gapless"
+)
+
+// checkKeys: an enumeration of keys names every record, with the version that
+// reading it gives.
+func checkKeys(t testing.TB, o *outside) {
+	s := o.open()
+	if _, ok := s.(gapless.KeyReader); !ok {
+		t.Skip("the source is no gapless.KeyReader")
+	}
+	o.fill(0, handful)
+	o.remove(name(4))
+	versions := func(read func(ctx context.Context, p gapless.Partition, out *gapless.Output) error) map[string]string {
+		found := map[string]string{}
+		for _, p := range o.partitions(s) {
+			out := gapless.NewOutput(t.Context(), p, batchRows, 0, func(_ context.Context, b *gapless.Batch) (*gapless.Batch, error) {
+				for i := range b.Rows {
+					found[p.Collection+"/"+string(b.Key(i))] = string(b.Version(i))
+				}
+				return &gapless.Batch{}, nil
+			})
+			err := read(t.Context(), p, out)
+			if err == nil {
+				err = out.Flush()
+			}
+			if err != nil {
+				t.Fatalf("read %s: %v", p.ID, err)
+			}
+		}
+		return found
+	}
+	records := versions(func(ctx context.Context, p gapless.Partition, out *gapless.Output) error {
+		return s.ReadAll(ctx, p, "", out)
+	})
+	keys := versions(s.(gapless.KeyReader).ReadKeys)
+	for key, version := range keys {
+		if version == "" {
+			delete(keys, key)
+			if _, ok := records[key]; !ok {
+				t.Errorf("ReadKeys emitted %s, which ReadAll does not know", key)
+			}
+			delete(records, key)
+		}
+	}
+	if diff := cmp.Diff(records, keys); diff != "" {
+		t.Errorf("keys and versions (-ReadAll +ReadKeys):\n%s", diff)
+	}
+	o.close()
+}
+
+// checkFetch: fetched records are as they are now, and a key that does not
+// exist is a delete.
+func checkFetch(t testing.TB, o *outside) {
+	s := o.open()
+	if _, ok := s.(gapless.Fetcher); !ok {
+		t.Skip("the source is no gapless.Fetcher")
+	}
+	o.fill(0, handful)
+	keys := o.keysOf(s)
+	o.put(name(2))
+	o.remove(name(3))
+	s = o.open()
+	wanted := []string{name(2), name(3), name(5)}
+	r := o.fetch(s, keys, wanted)
+	for _, n := range wanted {
+		revision, want := r.replica[n], o.at(o.now())[n]
+		if revision != want || !slices.ContainsFunc(r.events, func(e edit) bool { return e.name == n }) {
+			t.Errorf("Fetch: %s came as revision %d and not as %d; 0 stands for a delete, which has to be emitted", n, revision, want)
+		}
+	}
+	for _, e := range r.events {
+		if !slices.Contains(wanted, e.name) {
+			t.Errorf("Fetch emitted %s, which nobody asked for", e.name)
+		}
+	}
+	o.close()
+}
+
+// place is where a record was found.
+type place struct {
+	partition gapless.Partition
+	key       string
+}
+
+// keysOf returns the places of all records by name.
+func (o *outside) keysOf(s gapless.Source) map[string]place {
+	o.t.Helper()
+	places := map[string]place{}
+	for _, p := range o.partitions(s) {
+		r := o.read(nil)
+		if err := r.into(o.t.Context(), p, func(out *gapless.Output) error { return s.ReadAll(o.t.Context(), p, "", out) }); err != nil {
+			o.t.Fatalf("ReadAll: %v", err)
+		}
+		for i, e := range r.events {
+			places[e.name] = place{p, r.keys[i]}
+		}
+	}
+	return places
+}
+
+func (o *outside) fetch(s gapless.Source, places map[string]place, names []string) *reading {
+	o.t.Helper()
+	r := o.read(nil)
+	if err := r.fetch(o.t.Context(), s, places, names); err != nil {
+		o.t.Fatalf("Fetch: %v", err)
+	}
+	return r
+}
+
+func (r *reading) fetch(ctx context.Context, s gapless.Source, places map[string]place, names []string) error {
+	for _, n := range names {
+		at, ok := places[n]
+		if !ok {
+			return fmt.Errorf("%s was never read", n)
+		}
+		err := r.into(ctx, at.partition, func(out *gapless.Output) error {
+			return s.(gapless.Fetcher).Fetch(ctx, at.partition, []string{at.key}, out)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkFault: whichever outside call fails in this way, a read says so or is
+// complete, its error is classified, and the next process loses nothing.
+func checkFault(t testing.TB, o *outside, fault Fault) {
+	o.fill(0, handful)
+	if o.calls() == 0 {
+		t.Skip("no outside call passes the Breaker")
+	}
+	if missing := o.breaker.missing(fault); missing != "" {
+		t.Skip(missing)
+	}
+	o.faultyRead(fault)
+	s := o.open()
+	if _, ok := s.(gapless.KeyReader); ok {
+		o.faultyKeys(fault)
+	}
+	if _, ok := s.(gapless.Fetcher); ok {
+		o.faultyFetch(fault)
+	}
+	if _, ok := s.(gapless.ChangeReader); ok {
+		o.faultyChanges(fault)
+		o.faultyPosition(fault)
+	}
+	o.close()
+}
+
+// attempt is one way to read under a fault.
+type attempt struct {
+	what string
+	read func(s gapless.Source, r *reading) error
+	// whole judges a reading that returned nil.
+	whole func(what string, r *reading)
+	// goOn does, in a new process, what follows an error.
+	goOn func(s gapless.Source, r *reading)
+}
+
+// under makes the attempt once for each outside call that can fail.
+func (o *outside) under(fault Fault, a attempt) {
+	o.t.Helper()
+	s := o.open()
+	o.breaker.arm(0, "")
+	if err := a.read(s, o.read(nil)); err != nil {
+		o.t.Fatalf("%s: %v", a.what, err)
+	}
+	calls, _ := o.breaker.disarm()
+	for _, n := range points(calls, some(8, 3)) {
+		s, r := o.open(), o.read(nil)
+		o.breaker.arm(n, fault)
+		err := a.read(s, r)
+		_, broken := o.breaker.disarm()
+		what := fmt.Sprintf("%s, with call %d of %d %s", a.what, n, calls, fault)
+		if err == nil {
+			if broken > 0 && fault.lasting() {
+				o.t.Errorf("%s: it returned nil, as if nothing had been withheld", what)
+			}
+			a.whole(what+": it returned nil", r)
+			continue
+		}
+		classifiedAs(o.t, what, fault, err)
+		if a.goOn != nil {
+			a.goOn(o.open(), r)
+		}
+	}
+}
+
+func (o *outside) faultyRead(fault Fault) {
+	o.t.Helper()
+	whole := func(what string, r *reading) { o.t.Helper(); o.inStep(what, r.replica, o.now(), true) }
+	var started positions
+	o.under(fault, attempt{
+		"ReadAll",
+		func(s gapless.Source, r *reading) error {
+			o.breaker.aside(func() { started = o.take(s) })
+			return r.all(o.t.Context(), s, nil)
+		},
+		whole,
+		func(s gapless.Source, r *reading) {
+			if _, ok := s.(gapless.Resumer); !ok {
+				r = o.read(nil)
+			}
+			o.resumed("ReadAll after a failed one", s, r, started)
+			whole("ReadAll that failed, and the next one", r)
+		},
+	})
+}
+
+func (o *outside) faultyKeys(fault Fault) {
+	o.t.Helper()
+	o.under(fault, attempt{
+		"ReadKeys",
+		func(s gapless.Source, r *reading) error {
+			list, err := partitions(o.t.Context(), s)
+			for _, p := range list {
+				if err == nil {
+					err = r.into(o.t.Context(), p, func(out *gapless.Output) error { return s.(gapless.KeyReader).ReadKeys(o.t.Context(), p, out) })
+				}
+			}
+			return err
+		},
+		func(what string, r *reading) {
+			o.t.Helper()
+			for n := range o.at(o.now()) {
+				if _, ok := r.replica[n]; !ok {
+					o.t.Errorf("%s, but %s is missing: it would be deleted", what, n)
+				}
+			}
+		},
+		nil,
+	})
+}
+
+func (o *outside) faultyFetch(fault Fault) {
+	o.t.Helper()
+	places, names := o.keysOf(o.open()), []string{name(0), name(1)}
+	o.under(fault, attempt{
+		"Fetch",
+		func(s gapless.Source, r *reading) error { return r.fetch(o.t.Context(), s, places, names) },
+		func(what string, r *reading) {
+			o.t.Helper()
+			for _, n := range names {
+				if r.replica[n] != o.at(o.now())[n] {
+					o.t.Errorf("%s, but %s came as revision %d (0: as deleted, or not at all)", what, n, r.replica[n])
+				}
+			}
+		},
+		nil,
+	})
+}
+
+func (o *outside) faultyChanges(fault Fault) {
+	o.t.Helper()
+	s := o.open()
+	held, from := o.at(o.now()), o.take(s)
+	o.fill(5, handful+5)
+	o.remove(name(0))
+	until, to := o.now(), o.take(s)
+	whole := func(what string, r *reading) {
+		o.t.Helper()
+		o.inStep(what, r.replica, until, o.deletesTold(o.opened))
+	}
+	o.under(fault, attempt{
+		"ReadChanges",
+		func(s gapless.Source, r *reading) error {
+			for n, revision := range held {
+				r.replica[n] = revision
+			}
+			return r.changes(o.t.Context(), s, from, to)
+		},
+		whole,
+		func(s gapless.Source, r *reading) {
+			next := positions{}
+			for id, p := range from {
+				next[id] = p
+				if mark, ok := r.marks[id]; ok {
+					next[id] = gapless.Position(mark)
+				}
+			}
+			if err := r.changes(o.t.Context(), s, next, to); err != nil {
+				o.t.Fatalf("ReadChanges after a failed one: %v", err)
+			}
+			whole("ReadChanges that failed, and the next one from its last mark", r)
+		},
+	})
+}
+
+// faultyPosition: a position that is taken in spite of the fault is a true one.
+func (o *outside) faultyPosition(fault Fault) {
+	o.t.Helper()
+	var at moment
+	var taken positions
+	o.under(fault, attempt{
+		"Position",
+		func(s gapless.Source, _ *reading) (err error) {
+			at = o.now()
+			taken, err = take(o.t.Context(), s)
+			return err
+		},
+		func(what string, _ *reading) {
+			o.t.Helper()
+			o.put(name(len(o.history) % handful))
+			s := o.open()
+			r := o.follow(s, o.at(at), taken, o.take(s))
+			o.inStep(what+"; and ReadChanges from that position", r.replica, o.now(), o.deletesTold(s))
+		},
+		nil,
+	})
+}

@@ -39,6 +39,10 @@
 //	'p' incarnation(4) push(8) part(4) chunk(4)  up to 256 KiB of a part
 //	'g' incarnation(4) push(8)                 empty: chunks of an unfinished push
 //	't' incarnation(4) push(8) part(4)         why a part has no text, or its text; derived
+//	'v' number(8)                              a run that can be undone: connector id(4) writer id(4)
+//	                                           flags(1): 1 = kept states have parts, until(8), run
+//	'u' number(8) collection id(4) record key  a state before that run: flags(1): 1 = there was a record,
+//	                                           2 = the run left one, [hash(16) of it] [value as of 'r']
 //
 // An entry of the feed is op(1) key [modified(8)] [version]; the two uppermost
 // bits of op say whether a delete has them.
@@ -50,6 +54,15 @@
 // no data. Chunks of large parts are written ahead of that batch under a 'g'
 // marker that the batch removes; what a crash leaves behind a marker is
 // deleted by the next Open.
+//
+// # What runs replace
+//
+// A session that was told to keep ([Session.Keep]) writes what a record was
+// before the run's first change of it into the batch that changes it. The run's
+// number is the serial of its first change. A part's chunks belong to one state
+// at a time: those of a state that is kept go with it when its time is over, a
+// bounded number by every sync and by Open. Sessions that keep nothing neither
+// read nor write any of this.
 //
 // # Serials
 //

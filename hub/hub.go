@@ -32,8 +32,9 @@ type Options struct {
 	// keeps at least. Defaults to 1,048,576.
 	FeedChanges int
 
-	fs         vfs.FS // the default file system unless a test says otherwise
-	stageBytes int    // of a push's parts that wait in memory for its batch
+	fs         vfs.FS           // the default file system unless a test says otherwise
+	now        func() time.Time // the clock of this machine unless a test says otherwise
+	stageBytes int              // of a push's parts that wait in memory for its batch
 }
 
 func (o *Options) setDefaults() {
@@ -42,6 +43,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.fs == nil {
 		o.fs = vfs.Default
+	}
+	if o.now == nil {
+		o.now = time.Now
 	}
 	o.CacheBytes = cmp.Or(o.CacheBytes, defaultCacheBytes)
 	o.MaxPartBytes = cmp.Or(o.MaxPartBytes, defaultMaxPartBytes)
@@ -61,9 +65,10 @@ type Hub struct {
 	views       views
 	names       names
 
-	mu      sync.Mutex // serialises writes; guards serials and buffer
+	mu      sync.Mutex // serialises writes; guards serials, buffer and kept
 	serials serials
 	buffer  writeBuffer
+	kept    keptRuns
 
 	searchMu sync.Mutex // guards search
 	search   *indexer
@@ -113,6 +118,12 @@ func (h *Hub) start() error {
 		return err
 	}
 	if err := dropOrphans(h.store.db, b); err != nil {
+		return err
+	}
+	if err := h.kept.load(h.store.db); err != nil {
+		return err
+	}
+	if err := h.purgeKept(b); err != nil {
 		return err
 	}
 	if err := h.store.commit(b, pebble.Sync); err != nil {

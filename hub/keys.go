@@ -18,6 +18,8 @@ const (
 	spaceChunk      = 'p'
 	spaceOrphan     = 'g'
 	spaceText       = 't'
+	spaceKeptRun    = 'v'
+	spaceKept       = 'u'
 )
 
 const (

@@ -263,16 +263,19 @@ func (h *Hub) part(s storedPart, pushed bool) gapless.Part {
 }
 
 func (h *Hub) openPart(ctx context.Context, s storedPart, pushed bool) (io.ReadCloser, error) {
+	if pushed {
+		return h.openPartOf(ctx, s, func() *view { return h.views.hold(&view{snap: h.store.db.NewSnapshot()}) })
+	}
+	return h.openPartOf(ctx, s, h.views.acquire)
+}
+
+// openPartOf opens a part as a view has it, which the reader releases.
+func (h *Hub) openPartOf(ctx context.Context, s storedPart, of func() *view) (io.ReadCloser, error) {
 	if err := h.begin(); err != nil {
 		return nil, err
 	}
 	defer h.end()
-	r := &partReader{hub: h, part: s, hash: xxh3.New(), ctx: ctx}
-	if pushed {
-		r.view = h.views.hold(&view{snap: h.store.db.NewSnapshot()})
-	} else {
-		r.view = h.views.acquire()
-	}
+	r := &partReader{hub: h, part: s, hash: xxh3.New(), ctx: ctx, view: of()}
 	if s.size > 0 {
 		if err := r.load(); err != nil {
 			h.views.release(r.view)

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 	"unicode/utf8"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -82,11 +81,19 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 	if c.rows() == 0 {
 		return s.fill(func(b *pebble.Batch) error { return s.moveCheckpoints(b, c) })
 	}
-	h := s.hub
-	w, err := h.newWriter(s.connector, c, parts)
+	w, err := s.newWriter(c, parts)
 	if err != nil {
 		return gapless.Receipt{}, err
 	}
+	receipt, err := s.writeAll(w, c)
+	if err != nil {
+		err = errors.Join(err, w.former.discard())
+	}
+	return receipt, err
+}
+
+// writeAll writes and commits all of c.
+func (s *Session) writeAll(w *writer, c *Commit) (gapless.Receipt, error) {
 	if err := w.write(c.Batch); err != nil {
 		return gapless.Receipt{}, err
 	}
@@ -105,7 +112,7 @@ func (s *Session) apply(c *Commit, parts *stage) (gapless.Receipt, error) {
 	if err := w.commit(); err != nil {
 		return gapless.Receipt{}, err
 	}
-	return gapless.Receipt{Serial: h.serials.last, Rejected: w.rejected}, nil
+	return gapless.Receipt{Serial: s.hub.serials.last, Rejected: w.rejected}, nil
 }
 
 // writer turns the batches of one commit into one batch of the store.
@@ -115,7 +122,8 @@ type writer struct {
 	out       *pebble.Batch
 	reads     bool // out can be read: what a record was is needed
 	next      uint64
-	now       int64 // when the commit came, in Unix nanoseconds
+	now       int64   // when the commit came, in Unix nanoseconds
+	former    *former // nil if nothing is kept
 	rejected  []gapless.Rejection
 	written   []*collection
 	// Of the batch being written:
@@ -127,15 +135,17 @@ type writer struct {
 	accepted   []int32
 }
 
-func (h *Hub) newWriter(c *connector, commit *Commit, parts *stage) (*writer, error) {
+func (s *Session) newWriter(commit *Commit, parts *stage) (*writer, error) {
+	h, c := s.hub, s.connector
 	if err := h.serials.reserve(h.store, uint64(commit.rows())); err != nil {
 		return nil, err
 	}
 	w := &writer{
 		hub: h, connector: c, parts: parts, expect: commit.expect,
-		next: h.serials.last + 1, now: time.Now().UnixNano(), accepted: h.buffer.accepted,
+		next: h.serials.last + 1, now: h.opts.now().UnixNano(), accepted: h.buffer.accepted,
 	}
-	w.reads = parts != nil || commit.expect != nil || h.reads(c, commit.Batch)
+	w.former = s.newFormer(w)
+	w.reads = parts != nil || w.former != nil || commit.expect != nil || h.reads(c, commit.Batch)
 	size := batchSize(commit.Batch)
 	for _, b := range commit.More {
 		w.reads = w.reads || h.reads(c, b)
@@ -188,13 +198,14 @@ func (w *writer) write(in *gapless.Batch) (err error) {
 func (w *writer) commit() error {
 	h := w.hub
 	h.buffer.accepted = w.accepted
-	if w.out.Empty() {
-		return nil
+	if err := w.former.finish(w.out); err != nil || w.out.Empty() {
+		return err
 	}
 	if err := h.store.commit(w.out, pebble.NoSync); err != nil {
 		return err
 	}
 	h.buffer.unsynced = true
+	w.former.applied()
 	n := w.next - 1 - h.serials.last
 	h.serials.last += n
 	for _, c := range w.written {
@@ -279,15 +290,21 @@ func (w *writer) merge(i int, s *stored) (refused, err error) {
 	if err != nil {
 		return nil, err
 	}
-	now := w.staged(i)
+	now, dropped := w.staged(i), had
 	if w.in.Rows[i].Op == gapless.OpPatch {
 		if refused := patchRecord(s, &old, found); refused != nil {
 			return refused, nil
 		}
-		now, had = patchParts(had, now)
+		now, dropped = patchParts(had, now)
 	}
 	s.manifest = encodeManifest(now)
-	return nil, dropParts(w.out, had)
+	if w.former != nil {
+		before, after := state{&old, had, found}, state{s, now, w.in.Rows[i].Op != gapless.OpDelete}
+		if kept, err := w.former.keep(w, before, after, dropped); err != nil || kept {
+			return nil, err
+		}
+	}
+	return nil, dropParts(w.out, dropped)
 }
 
 // expected reports whether the record is what row i expects, or what the row

@@ -19,6 +19,8 @@ var (
 	_ gapless.Getter            = (*Session)(nil)
 	_ gapless.ConditionalPusher = (*Session)(nil)
 	_ gapless.Searchable        = searchSession{}
+	_ gapless.Keeper            = (*Session)(nil)
+	_ gapless.Undoer            = (*Session)(nil)
 )
 
 // Session is one connector's way into the hub. It may be used from several
@@ -31,6 +33,7 @@ type Session struct {
 	writer    *holder    // whose epoch and checkpoints it has
 	epoch     uint64
 	closed    atomic.Bool
+	keeping   *keeping // nil if nothing is kept; the hub's mu guards it
 }
 
 // searchSession is a session of a hub that has a search index. Without one
@@ -326,11 +329,11 @@ func (s *Session) prepareSync(list []gapless.Checkpoint) (next *view, reserved u
 	if err := s.checkWrite(); err != nil {
 		return nil, 0, err
 	}
-	if len(list) == 0 && !h.buffer.unsynced && h.buffer.snapshots == h.views.order() {
+	if len(list) == 0 && !h.buffer.unsynced && h.buffer.snapshots == h.views.order() && !h.kept.due(h.opts.now()) {
 		return nil, 0, nil
 	}
 	b := h.store.db.NewBatch()
-	if err := errors.Join(s.putCheckpoints(b, list), h.trimFeed(s.connector, b)); err != nil {
+	if err := errors.Join(s.putCheckpoints(b, list), h.trimFeed(s.connector, b), h.purgeKept(b)); err != nil {
 		return nil, 0, err
 	}
 	if h.serials.reserved-h.serials.last < serialBlock/2 {

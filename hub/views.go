@@ -75,6 +75,14 @@ func (vs *views) hold(v *view) *view {
 	return v
 }
 
+// retain adds a reference to a view that is held.
+func (vs *views) retain(v *view) *view {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	v.refs++
+	return v
+}
+
 func (vs *views) release(v *view) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()

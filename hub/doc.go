@@ -39,6 +39,8 @@
 //	'p' incarnation(4) push(8) part(4) chunk(4)  up to 256 KiB of a part
 //	'g' incarnation(4) push(8)                 empty: chunks of an unfinished push
 //	't' incarnation(4) push(8) part(4)         why a part has no text, or its text; derived
+//	's' collection id(4) 0                     version(1) serial(uv) ordinal(uv) records(uv); derived
+//	's' collection id(4) 1 key                 count(uv) sum(16) of the stretch that begins at the key; derived
 //	'v' number(8)                              a run that can be undone: connector id(4) writer id(4)
 //	                                           flags(1): 1 = kept states have parts, until(8), run
 //	'u' number(8) collection id(4) record key  a state before that run: flags(1): 1 = there was a record,
@@ -63,6 +65,24 @@
 // at a time: those of a state that is kept go with it when its time is over, a
 // bounded number by every sync and by Open. Sessions that keep nothing neither
 // read nor write any of this.
+//
+// # Sums of ranges
+//
+// Hubs are compared by the sums of what they hold ([gapless.RangeSummer]). The
+// keys of a collection are cut into stretches: one begins at every record whose
+// key's hash ends in six zero bits, about every 64th, so that the same keys are
+// cut in the same places whatever their history. The sums of stretches are
+// stored, and brought up to date by who asks: the feed tells in which stretches
+// something has changed, and only those are read again. All of them are read
+// the first time, after changes that the feed has forgotten, and after so many
+// that it is cheaper. Pushing costs nothing for it, and nothing runs in the
+// background.
+//
+// The mark, at 0, is the last change of the connector that the sums have. It
+// moves with the last batch; what a crash leaves before that is stretches that
+// are ahead of the mark, and these have changes behind it, for which they are
+// read again. A program that does not know the sums leaves them behind, and the
+// feed makes up for that as well. [Hub.Recount] computes all anew.
 //
 // # Serials
 //

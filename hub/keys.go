@@ -18,6 +18,7 @@ const (
 	spaceChunk      = 'p'
 	spaceOrphan     = 'g'
 	spaceText       = 't'
+	spaceSum        = 's'
 	spaceKeptRun    = 'v'
 	spaceKept       = 'u'
 )

@@ -64,6 +64,7 @@ type collection struct {
 	changed   atomic.Uint64 // serial of the last push of this incarnation
 	// registered says that the store knows the collection as it is here.
 	registered bool
+	sums       rangeSums
 }
 
 const collectionParts = 1
@@ -89,7 +90,7 @@ func (n *names) load(db *pebble.DB) error {
 	err = scan(db, []byte{spaceCollection}, func(key, value []byte) error {
 		owner := decoder{rest: key[1:]}
 		d := decoder{rest: value}
-		c := &collection{connector: byID[owner.uint32()], name: string(owner.rest), id: d.uint32(), parts: d.byte()&collectionParts != 0, registered: true}
+		c := &collection{connector: byID[owner.uint32()], name: string(owner.rest), id: d.uint32(), parts: d.byte()&collectionParts != 0, registered: true, sums: newRangeSums()}
 		if err := errors.Join(owner.err, d.err); err != nil || c.connector == nil {
 			return fmt.Errorf("%w: collection", errDamagedValue)
 		}
@@ -260,7 +261,7 @@ func (n *names) adoptCollection(c *connector, name string, parts bool, b *pebble
 	found := c.collections[name]
 	if found == nil {
 		n.lastCollection++
-		found = &collection{id: n.lastCollection, name: name, connector: c}
+		found = &collection{id: n.lastCollection, name: name, connector: c, sums: newRangeSums()}
 		c.collections[name], n.collections[found.id] = found, found
 	}
 	if parts && !found.parts {

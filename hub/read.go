@@ -93,12 +93,18 @@ func walk(ctx context.Context, r pebble.Reader, collection uint32, prefix, after
 
 // leap is walk for an fn that may say at which key to go on: everything before
 // it is left out unread.
-func leap(ctx context.Context, r pebble.Reader, collection uint32, prefix, after string, fn func(key []byte, s *stored) (to []byte, err error)) (err error) {
+func leap(ctx context.Context, r pebble.Reader, collection uint32, prefix, after string, fn func(key []byte, s *stored) (to []byte, err error)) error {
 	lower := idKey(spaceRecord, collection, prefix)
 	upper := prefixEnd(lower)
 	if behind := append(idKey(spaceRecord, collection, after), 0); after != "" && bytes.Compare(behind, lower) > 0 {
 		lower = behind
 	}
+	return leapBetween(ctx, r, lower, upper, fn)
+}
+
+// leapBetween is leap for two keys of the store, between which are records of
+// one collection only.
+func leapBetween(ctx context.Context, r pebble.Reader, lower, upper []byte, fn func(key []byte, s *stored) (to []byte, err error)) (err error) {
 	if bytes.Compare(lower, upper) >= 0 {
 		return context.Cause(ctx)
 	}
@@ -127,7 +133,7 @@ func leap(ctx context.Context, r pebble.Reader, collection uint32, prefix, after
 			return err
 		}
 		if len(to) > 0 && bytes.Compare(to, it.Key()[5:]) > 0 {
-			ok = it.SeekGE(idKey(spaceRecord, collection, to))
+			ok = it.SeekGE(append(bytes.Clone(lower[:5]), to...))
 		} else {
 			ok = it.Next()
 		}

@@ -23,7 +23,7 @@ func (w *work) fate() fate {
 	if l.Deleted != r.Deleted {
 		return w.deletionOrEdit(f)
 	}
-	if w.deletes == EditWins && w.timed() {
+	if w.deletes == EditWins && w.dated() {
 		f.deleted = w.covered()
 	}
 	switch {
@@ -65,12 +65,12 @@ func (w *work) deletionOrEdit(f fate) fate {
 	switch {
 	case w.deletes == DeleteWins:
 		f.deleted, f.rule = true, ruleDeleteWins
+	case w.deletes == EditWins && w.dated():
+		f.deleted, f.rule = w.covered(), ruleEditWins
 	case !w.timed() && in.BaseDeleted:
 		f.deleted, f.rule, f.at = false, ruleRevive, dominate(liveAt, deadAt)
 	case !w.timed() && len(in.Base) > 0 && !edited:
 		f.deleted, f.rule, f.at = true, ruleDelete, dominate(deadAt, liveAt)
-	case w.deletes == EditWins && w.timed():
-		f.deleted, f.rule = w.covered(), ruleEditWins
 	case w.deletes == EditWins && edited && w.canTell():
 		f.deleted, f.rule, f.at = false, ruleEditWins, dominate(liveAt, deadAt)
 	default:
@@ -125,6 +125,9 @@ func (w *work) edited(live Choice) bool {
 	}
 	return false
 }
+
+// dated reports whether both sides keep the times of their fields.
+func (w *work) dated() bool { return w.in.Local.Times != nil && w.in.Remote.Times != nil }
 
 // timed reports whether both sides keep the times of their fields, and no
 // time of the record had to be corrected.

@@ -294,7 +294,7 @@ func TestSumsAreKept(t *testing.T) {
 	}
 	push(t, s, first...)
 	syncNow(t, s)
-	read := func(max int, what string) {
+	read := func(most int, what string) {
 		t.Helper()
 		c := h.names.collection("docs", items.Collection)
 		before := c.sums.read.Load()
@@ -302,8 +302,8 @@ func TestSumsAreKept(t *testing.T) {
 		if err != nil || len(sums) != 1 || sums[0].Count != records {
 			t.Fatalf("%s: %+v, %v", what, sums, err)
 		}
-		if n := c.sums.read.Load() - before; n > uint64(max) {
-			t.Errorf("%s: %d records were read, more than %d", what, n, max)
+		if n := c.sums.read.Load() - before; n > uint64(most) {
+			t.Errorf("%s: %d records were read, more than %d", what, n, most)
 		}
 	}
 	read(records, "first")

@@ -263,23 +263,22 @@ func TestFutureTimes(t *testing.T) {
 	}
 }
 
-// TestUntouchedFieldsStayAsWritten looks at the bytes.
-// TestFutureEditOfADeletedRecord: an edit whose time lies ahead is taken back
-// to now, which may be before the deletion. Under [resolve.EditWins] it is not
-// gone for that: whoever deleted the record did not know it.
-func TestFutureEditOfADeletedRecord(t *testing.T) {
+// TestFutureDeletionOfAnUnknownRecord: a deletion dated far ahead is later than
+// every edit. Under [resolve.EditWins] that does not make it one that knew them.
+func TestFutureDeletionOfAnUnknownRecord(t *testing.T) {
 	t.Parallel()
 	now := on(t, "07-01")
-	deleted, ahead := resolve.At(now.Add(time.Second)), resolve.At(on(t, "08-01"))
-	dead := resolve.Side{Data: []byte(`{}`), Modified: deleted, Times: resolve.Times{}, Deleted: true}
-	live := resolve.Side{Data: []byte(`{"a":1}`), Modified: ahead, Times: resolve.Times{"a": ahead}}
-	r := compile(t, resolve.Policy{Resolution: resolve.Newer, Deletes: resolve.EditWins})
-	got := resolved(t, r, resolve.Input{Local: dead, Remote: live, Now: now})
+	edited, future := resolve.At(now), resolve.At(now.AddDate(14, 0, 0))
+	live := resolve.Side{Data: []byte(`{"a":1}`), Modified: edited, Times: resolve.Times{"a": edited}}
+	dead := resolve.Side{Data: []byte(`{}`), Modified: future, Times: resolve.Times{}, Deleted: true}
+	r := compile(t, resolve.Policy{Deletes: resolve.EditWins})
+	got := resolved(t, r, resolve.Input{Local: live, Remote: dead, Now: now})
 	if got.Deleted || string(got.Data) != `{"a":1}` {
 		t.Errorf("a deletion that knew nothing of the edit was followed: %+v", got)
 	}
 }
 
+// TestUntouchedFieldsStayAsWritten looks at the bytes.
 func TestUntouchedFieldsStayAsWritten(t *testing.T) {
 	t.Parallel()
 	got := resolved(t, compile(t, resolve.Policy{Resolution: resolve.Newer}), resolve.Input{

@@ -14,7 +14,7 @@ FUZZTIME ?= 10s
 CACHE    ?= $(shell $(GO) env GOCACHE)/gapless-tools
 LINT     := $(CACHE)/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools/go.mod)
 
-.PHONY: help build check fmt vet floors test race fuzz soak bench cover docs lint install-lint
+.PHONY: help build check fmt vet floors test race fuzz soak bench cover mutants docs lint install-lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ soak: ## Run the acceptance list of the Push API with a million documents, and h
 
 bench: ## Measure rates, CPU and memory against a bare loop
 	$(GO) run ./internal/bench -check -o bench.md
+
+mutants: ## Take out each safety line, one at a time, and show that a test notices
+	$(GO) run ./internal/mutation -jobs $(JOBS)
 
 cover: ## Show how much of each package its tests reach
 	$(GO) test -p $(JOBS) -short -coverprofile=coverage.out ./...

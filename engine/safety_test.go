@@ -1,0 +1,324 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/gaplesstest"
+	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/proof"
+	"github.com/gapless-sync/gapless/state"
+	"github.com/gapless-sync/gapless/state/sqlite"
+)
+
+// TestGuardByDefault: who says nothing about the guard has 20 records and 10 %.
+func TestGuardByDefault(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ records, removed, exit int }{
+		{100, 20, gapless.ExitComplete}, {100, 21, gapless.ExitGuard}, {300, 30, gapless.ExitComplete}, {300, 31, gapless.ExitGuard},
+	} {
+		t.Run(fmt.Sprintf("%d of %d", tt.removed, tt.records), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gapless.ModelFull)
+			w.settings = engine.Settings{}
+			w.fill(tt.records)
+			w.mustRun()
+			for i := range tt.removed {
+				w.source.Remove("r", fmt.Sprintf("k%04d", i))
+			}
+			if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != tt.exit {
+				t.Errorf("exit %d, want %d: %v", gapless.ExitCode(err), tt.exit, err)
+			}
+		})
+	}
+}
+
+func TestApprovalOfAnotherConnector(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(3)
+	foreign := plan.Plan{Connector: "another", Created: w.later(time.Second)}
+	foreign.Seal()
+	_, store := w.open()
+	if err := errors.Join(store.SavePlan(t.Context(), foreign), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.run(engine.RunOptions{Approve: foreign.ID}); !isCode(err, gapless.CodeNotFound) {
+		t.Errorf("a plan of another connector: %v", err)
+	}
+}
+
+// clinging is a destination that deletes nothing.
+type clinging struct{ gapless.Destination }
+
+func (d clinging) Open(ctx context.Context, name string, epoch uint64) (gapless.Session, error) {
+	s, err := d.Destination.Open(ctx, name, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return clingingSession{s, s.(gapless.Enumerator)}, nil
+}
+
+type clingingSession struct {
+	gapless.Session
+	gapless.Enumerator
+}
+
+func (s clingingSession) Push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, error) {
+	var refused []gapless.Rejection
+	kept := &gapless.Batch{Partition: b.Partition}
+	for i := range b.Rows {
+		if c := b.Change(i); c.Op == gapless.OpDelete {
+			refused = append(refused, gapless.Rejection{Key: c.Key, Err: errFault})
+		} else {
+			kept.Append(c)
+		}
+	}
+	receipt, err := s.Session.Push(ctx, kept)
+	receipt.Rejected = append(receipt.Rejected, refused...)
+	return receipt, err
+}
+
+// TestRefusedSweepIsNoEnd: a delete by absence that the destination refuses is
+// neither done nor forgotten.
+func TestRefusedSweepIsNoEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(6)
+	w.mustRun()
+	w.source.Remove("r", "k0002")
+	_, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = clinging{w.dest} })
+	if gapless.ExitCode(err) != gapless.ExitRecoverable {
+		t.Errorf("exit %d: %v", gapless.ExitCode(err), err)
+	}
+	w.mustRun()
+}
+
+// TestLostLogIsNotResumed: without the fingerprints of its first part a full
+// run begins anew.
+func TestLostLogIsNotResumed(t *testing.T) {
+	t.Parallel()
+	for _, spoil := range []func(path string) error{os.Remove, func(path string) error { return os.Truncate(path, 3) }} {
+		w := newWorld(t, gapless.ModelFull)
+		w.source.MarkEvery(3)
+		w.fill(20)
+		w.failAtCall("read", 16)
+		if _, err := w.run(engine.RunOptions{}); err == nil || w.dest.Checkpoint(connector, "r").Mark == "" {
+			t.Fatalf("no full run was broken off: %v", err)
+		}
+		w.source.Faults.Set(nil)
+		logs, err := filepath.Glob(filepath.Join(w.dir, "fingerprints", "*.log"))
+		if err != nil || len(logs) != 1 {
+			t.Fatalf("logs %q: %v", logs, err)
+		}
+		if err := spoil(logs[0]); err != nil {
+			t.Fatal(err)
+		}
+		if s := w.mustRun(); s.Partitions[0].Mode != "full" {
+			t.Errorf("rule %s, mode %s, want full", s.Partitions[0].Rule, s.Partitions[0].Mode)
+		}
+	}
+}
+
+// inventive refuses, with every checkpoint, a record that nobody pushed.
+type inventive struct{ gapless.Destination }
+
+func (d inventive) Open(ctx context.Context, name string, epoch uint64) (gapless.Session, error) {
+	s, err := d.Destination.Open(ctx, name, epoch)
+	return inventiveSession{s}, err
+}
+
+type inventiveSession struct{ gapless.Session }
+
+func (s inventiveSession) Sync(ctx context.Context, list []gapless.Checkpoint) (gapless.Receipt, error) {
+	receipt, err := s.Session.Sync(ctx, list)
+	if len(list) > 0 {
+		receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: "nobody's", Err: errFault})
+	}
+	return receipt, err
+}
+
+// TestUnbalancedAccountFailsTheRun: a certificate that contradicts itself is
+// not stored as the account of a run.
+func TestUnbalancedAccountFailsTheRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	_, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = inventive{w.dest} })
+	if gapless.ExitCode(err) != gapless.ExitUnrecoverable || !isCode(err, gapless.CodeGap) {
+		t.Errorf("exit %d: %v", gapless.ExitCode(err), err)
+	}
+}
+
+// unscopedSource fails in partition a with a gap that may be anywhere.
+type unscopedSource struct{ scopedSource }
+
+func (s unscopedSource) ReadChanges(ctx context.Context, p gapless.Partition, from, to gapless.Position, out *gapless.Output) error {
+	if p.ID == "a" && *s.fail {
+		*s.fail = false
+		return gapless.Unrecoverable(errFault, "nobody knows")
+	}
+	return s.ChangeReader.ReadChanges(ctx, p, from, to, out)
+}
+
+func TestGapOfAnUnknownScopeIsEverywhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.source = gaplesstest.NewSource("a", "b")
+	w.source.Put("a", "x", "{}")
+	w.source.Put("b", "y", "{}")
+	fail := false
+	unscoped := func(e *engine.Engine) {
+		in := w.source.As(gapless.ModelLog)
+		e.Source = unscopedSource{scopedSource{in, in.(gapless.Positioner), in.(gapless.ChangeReader), &fail}}
+	}
+	if _, err := w.runWith(engine.RunOptions{}, unscoped); err != nil {
+		t.Fatal(err)
+	}
+	w.source.Put("a", "x", `{"n":1}`)
+	fail = true
+	if _, err := w.runWith(engine.RunOptions{}, unscoped); gapless.ExitCode(err) != gapless.ExitUnrecoverable {
+		t.Fatalf("a gap: %v", err)
+	}
+	s, err := w.runWith(engine.RunOptions{}, unscoped)
+	if err != nil || s.Partitions[0].Mode != "full" || s.Partitions[1].Mode != "full" {
+		t.Errorf("partitions %+v, want that both are read in full: %v", s.Partitions, err)
+	}
+}
+
+// recorder keeps what was committed to a state that stays open.
+type recorder struct {
+	state.Store
+	commits *[]state.Commit
+}
+
+func (r recorder) Commit(ctx context.Context, l state.Lease, c state.Commit) error {
+	*r.commits = append(*r.commits, c)
+	return r.Store.Commit(ctx, l, c)
+}
+
+// record has the state of a pair kept open, and its commits listed.
+func (p *pair) record(t *testing.T) *[]state.Commit {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(p.dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() }) // everything was looked at
+	var commits []state.Commit
+	p.kept = recorder{store, &commits}
+	return &commits
+}
+
+// TestTwoWayBothCheckpointsInOneCommit: there is no moment in which state
+// remembers that one side was read to the end and not the other.
+func TestTwoWayBothCheckpointsInOneCommit(t *testing.T) {
+	t.Parallel()
+	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
+	p := newPair(t, a, b)
+	commits := p.record(t)
+	a.Edit("r", "k", `{"v":1}`, noon)
+	b.Edit("r", "l", `{"v":1}`, noon)
+	p.mustRun()
+	var certified [][]string
+	for _, c := range *commits {
+		var names []string
+		for _, certificate := range c.Certificates {
+			if slices.ContainsFunc(c.Partitions, func(row state.Partition) bool { return row.Checkpoint.Same(certificate.Checkpoint) }) {
+				names = append(names, certificate.Partition)
+			}
+		}
+		if len(names) > 0 {
+			certified = append(certified, names)
+		}
+	}
+	if len(certified) != 1 || len(certified[0]) != 2 {
+		t.Errorf("certified with their checkpoints: %q, want both sides at once", certified)
+	}
+}
+
+// TestTwoWayLeftoversOfADeadRunAreSeen: what a run pushed that died before it
+// synced becomes durable with the next one, which has to know of it.
+func TestTwoWayLeftoversOfADeadRunAreSeen(t *testing.T) {
+	t.Parallel()
+	for _, plain := range []bool{false, true} {
+		a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
+		if plain {
+			b.Plain()
+		}
+		p := newPair(t, a, b)
+		p.mustRun()
+		a.Edit("r", "k", `{"v":1}`, noon)
+		dead := false
+		b.Faults.Set(func(call string, nth, _ int) error {
+			if dead = dead || call == "sync" && nth == 2; dead { // the first one is of leftovers
+				return errFault
+			}
+			return nil
+		})
+		if _, err := p.run(); err == nil {
+			t.Fatal("the run was not killed")
+		}
+		b.Faults.Set(nil)
+		a.Remove("r", "k", noon.Add(2*time.Hour))
+		p.mustRun()
+		got := p.both() // who deleted it knew nothing of the other side
+		p.mustRun()
+		if diff := cmp.Diff(got, p.both()); diff != "" || len(got) != 1 {
+			t.Errorf("plain %t: %v, and one run later:\n%s", plain, got, diff)
+		}
+	}
+}
+
+// deletedBy returns what the last run read at the first side says it deleted by
+// absence.
+func (p *pair) deletedBy() proof.Digest {
+	p.Helper()
+	_, store := p.open()
+	c, err := store.LastCertificate(context.Background(), p.name, "this/r")
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.close(store)
+	return c.Deleted
+}
+
+// TestTwoWayDeletionsAreAccountedFor: the account has exactly the deletes by
+// absence that the other side was given.
+func TestTwoWayDeletionsAreAccountedFor(t *testing.T) {
+	t.Parallel()
+	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r").Plain("v")
+	p := newPair(t, a, b)
+	p.models[0] = gapless.ModelFull
+	a.Edit("r", "k", `{"v":1,"w":1}`, noon)
+	a.Edit("r", "l", `{"v":1}`, noon)
+	a.Edit("r", "m", `{"v":1}`, noon)
+	p.mustRun()
+	if got := p.deletedBy(); got != (proof.Digest{}) {
+		t.Errorf("deleted %s before anything was gone", got)
+	}
+	// k is edited where it has not yet shown all that it was given, and is given
+	// that once more; l is deleted.
+	a.Remove("r", "k", noon.Add(time.Hour))
+	a.Remove("r", "l", noon.Add(time.Hour))
+	b.Edit("r", "k", `{"v":2}`, noon.Add(10*time.Hour))
+	p.mustRun()
+	if got := slices.Sorted(maps.Keys(b.Records("r"))); !slices.Equal(got, []string{"k", "m"}) {
+		t.Errorf("got %q, want k and m", got)
+	}
+	var want proof.Digest
+	want.Add(proof.KeyHash([]byte("l")))
+	if got := p.deletedBy(); got != want {
+		t.Errorf("deleted %s, want %s, which is l alone", got, want)
+	}
+}

@@ -27,8 +27,8 @@ func newRunner(t testing.TB) *runner {
 	return &runner{t: t, dir: t.TempDir(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 }
 
-// with opens an engine for fn. The lease of an earlier process has run out.
-func (r *runner) with(s gapless.Source, d gapless.Destination, fn func(e *engine.Engine) error) error {
+// engine opens an engine for fn. The lease of an earlier process has run out.
+func (r *runner) engine(s gapless.Source, d gapless.Destination, fn func(e *engine.Engine) error) error {
 	r.t.Helper()
 	r.now = r.now.Add(time.Hour)
 	start := r.now
@@ -54,7 +54,7 @@ func (r *runner) with(s gapless.Source, d gapless.Destination, fn func(e *engine
 
 func (r *runner) run(s gapless.Source, d gapless.Destination) error {
 	r.t.Helper()
-	return r.with(s, d, func(e *engine.Engine) error {
+	return r.engine(s, d, func(e *engine.Engine) error {
 		_, err := e.Run(r.t.Context(), engine.RunOptions{})
 		return err
 	})
@@ -63,7 +63,7 @@ func (r *runner) run(s gapless.Source, d gapless.Destination) error {
 // proved fails t unless the engine's own account has no gap.
 func (r *runner) proved(what string, s gapless.Source, d gapless.Destination) {
 	r.t.Helper()
-	err := r.with(s, d, func(e *engine.Engine) error {
+	err := r.engine(s, d, func(e *engine.Engine) error {
 		report, err := e.Prove(r.t.Context())
 		if err == nil && !report.OK {
 			r.t.Errorf("%s: in step, but not proved:\n%s", what, report.Text())

@@ -1,0 +1,527 @@
+package gaplesstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gapless-sync/gapless"
+)
+
+// checkCheckpoints: checkpoints are read back as they were synced, each until
+// the next of its partition, and never before.
+func checkCheckpoints(t testing.TB, w *inside) {
+	w.begin()
+	want := map[string]gapless.Checkpoint{}
+	sync := func(list ...gapless.Checkpoint) {
+		t.Helper()
+		if _, err := w.session.Sync(t.Context(), list); err != nil {
+			t.Fatalf("Sync: %v", err)
+		}
+		for _, c := range list {
+			want[c.Partition] = c
+		}
+	}
+	agree := func(what string) {
+		t.Helper()
+		if diff := cmp.Diff(want, w.status().Checkpoints); diff != "" {
+			t.Errorf("%s (-synced +read back):\n%s", what, diff)
+		}
+	}
+	w.push(w.puts(0, 4)...)
+	if n := len(w.status().Checkpoints); n > 0 {
+		t.Errorf("%d checkpoints are there before any was synced", n)
+	}
+	first := w.Partitions[0]
+	sync(gapless.Checkpoint{Partition: first.ID, Mark: "half \"way\"\n", Target: "a/b 1", Run: "r1", Seq: 1, Epoch: w.epoch})
+	agree("the checkpoint of an unfinished run")
+	sync(w.checkpoints(w.now())...)
+	agree("checkpoints of all partitions")
+	w.push(w.puts(0, 4)...)
+	agree("checkpoints, with records pushed behind them")
+	sync(w.checkpoint(first, w.now()))
+	agree("a newer checkpoint of one partition")
+	w.restart()
+	agree("checkpoints in the next process")
+	w.exit()
+}
+
+// checkManyPartitions: a destination serves as many partitions as a source has.
+func checkManyPartitions(t testing.TB, w *inside) {
+	base := w.Partitions[0]
+	w.Partitions = nil
+	for i := range some(100, 20) {
+		p := base
+		p.ID = fmt.Sprintf("%s:%03d", base.ID, i)
+		w.Partitions = append(w.Partitions, p)
+	}
+	w.begin()
+	w.push(w.puts(0, 2*len(w.Partitions))...)
+	w.sync()
+	w.restart()
+	if n := len(w.status().Checkpoints); n != len(w.Partitions) {
+		t.Errorf("%d checkpoints are there of %d partitions", n, len(w.Partitions))
+	}
+	w.push(w.next(name(1)), w.gone(name(2)))
+	w.sync()
+	if w.Partitions = w.Partitions[:1]; w.Holds == nil {
+		w.Partitions[0] = base // all slices are the same collection
+	}
+	w.has("records of many partitions", w.now())
+	w.exit()
+}
+
+// checkDataFirst: whatever breaks a Sync off, a checkpoint that can be read has
+// its data.
+func checkDataFirst(t testing.TB, w *inside) {
+	w.begin()
+	w.push(w.puts(0, 6)...)
+	w.sync()
+	calls := w.callsOf(func() {
+		w.push(w.puts(0, 4)...)
+		w.sync()
+	})
+	if calls == 0 && w.Crash == nil {
+		t.Skip("no outside call passes the Breaker, and DestinationSystem.Crash is nil")
+	}
+	for _, n := range points(max(calls, 1), some(12, 4)) {
+		for _, fault := range []Fault{Unavailable, Lost} {
+			if w.breaker.missing(fault) != "" && calls > 0 {
+				continue
+			}
+			w.brokenSync(n, fault)
+		}
+	}
+	w.exit()
+}
+
+// callsOf counts the outside calls of fn.
+func (w *inside) callsOf(fn func()) int {
+	w.breaker.arm(0, "")
+	fn()
+	n, _ := w.breaker.disarm()
+	return n
+}
+
+// brokenSync has an outside call of a push and a sync fail, after which the
+// process dies.
+func (w *inside) brokenSync(n int, fault Fault) {
+	w.t.Helper()
+	before, edits := w.now(), w.puts(0, 4)
+	w.breaker.arm(n, fault)
+	list := w.checkpoints(w.now())
+	err := error(nil)
+	for _, b := range w.batches(edits) {
+		if err == nil {
+			err = accepted(w.session.Push(w.t.Context(), b))
+		}
+	}
+	if err == nil {
+		err = accepted(w.session.Sync(w.t.Context(), list))
+	}
+	w.breaker.disarm()
+	if w.Crash != nil {
+		w.crash()
+	}
+	w.restart()
+	since := before
+	for id, c := range w.status().Checkpoints {
+		if c.Position == list[0].Position {
+			since = moment(len(w.history))
+			if err != nil {
+				w.t.Logf("the checkpoint of %s landed although: %v", id, err)
+			}
+		}
+	}
+	w.has(fmt.Sprintf("a Sync broken off by call %d (%s), checkpoint of edit %d", n, fault, since), since)
+	w.push(edits...)
+	w.sync()
+}
+
+// checkCrash: a crash loses nothing that is synced, and shows.
+func checkCrash(t testing.TB, w *inside) {
+	if w.Crash == nil {
+		t.Skip("DestinationSystem.Crash is nil")
+	}
+	w.begin()
+	for round := range 3 {
+		w.push(w.puts(round, 8+round)...)
+		w.push(w.gone(name(round)))
+		w.sync()
+		before := w.status()
+		w.push(w.puts(round, 12+round)...)
+		w.push(w.gone(name(round + 3)))
+		w.crash()
+		w.begin()
+		w.has("after a crash", w.synced)
+		after := w.status()
+		if diff := cmp.Diff(before.Checkpoints, after.Checkpoints); diff != "" {
+			t.Errorf("checkpoints after a crash (-synced +read back):\n%s", diff)
+		}
+		held, err := w.holds()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.Incarnation == before.Incarnation && len(w.differences(held, w.now(), true)) > 0 {
+			t.Error("a crash lost what was pushed, and the incarnation is the same: the engine cannot know")
+		}
+		w.push(w.history[w.synced:]...)
+		w.sync()
+		w.has("what was lost, pushed again", w.now())
+	}
+	w.exit()
+}
+
+// checkIncarnation: a session whose destination lost something behind its back
+// says so, and goes on saying it.
+func checkIncarnation(t testing.TB, w *inside) {
+	if w.Crash == nil || !w.Server {
+		t.Skip("DestinationSystem.Crash is nil, or sessions do not outlive it (Server)")
+	}
+	w.begin()
+	w.push(w.puts(0, 4)...)
+	w.sync()
+	w.push(w.puts(0, 8)...)
+	w.breaker.aside(w.Crash)
+	batch := w.batches(w.puts(8, 9))[0]
+	var errs []error
+	for range 2 {
+		errs = append(errs, accepted(w.session.Push(t.Context(), batch)), accepted(w.session.Sync(t.Context(), w.checkpoints(w.now()))))
+	}
+	old := w.session
+	w.session = nil
+	w.begin()
+	held, err := w.holds()
+	if err != nil {
+		t.Skip(err.Error())
+	}
+	lost := len(w.differences(held, w.now(), true)) > 0
+	for i, err := range errs {
+		if !errors.Is(err, gapless.ErrIncarnation) && (err != nil || lost) {
+			t.Errorf("%s after a crash returned %v, and not gapless.ErrIncarnation", []string{"Push", "Sync", "the next Push", "the next Sync"}[i], err)
+		}
+	}
+	_ = old.Close() // it may say once more what it said
+	w.push(w.history...)
+	w.sync()
+	w.has("what was lost, pushed again", w.now())
+	w.exit()
+}
+
+// checkFencing: once a newer runner has come, an older one does nothing.
+func checkFencing(t testing.TB, w *inside) {
+	w.begin()
+	w.push(w.puts(0, 4)...)
+	w.sync()
+	old := w.session
+	w.session = nil
+	oldEpoch := w.epoch
+	w.epoch++
+	w.session = w.with(w.epoch)
+	late := w.batches([]edit{{name(0), 1000}, {name(20), 1001}})
+	fenced := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, gapless.ErrFenced) {
+			t.Errorf("%s returned %v, and not gapless.ErrFenced", what, err)
+		}
+	}
+	for range 2 {
+		for _, b := range late {
+			fenced("Push of an older session", accepted(old.Push(t.Context(), b)))
+		}
+		fenced("Sync of an older session", accepted(old.Sync(t.Context(), w.checkpoints(1000))))
+		_, err := old.Status(t.Context())
+		fenced("Status of an older session", err)
+		w.refuses(oldEpoch)
+	}
+	if err := old.Close(); err != nil && !errors.Is(err, gapless.ErrFenced) {
+		t.Errorf("close an older session: %v", err)
+	}
+	w.push(w.puts(1, 6)...)
+	w.sync()
+	w.has("after an older session had tried to write", w.now())
+	w.exit()
+	w.refuses(oldEpoch)
+	w.session = w.with(w.epoch) // the same epoch may come back
+	w.push(w.puts(2, 7)...)
+	w.sync()
+	w.has("a session of the same epoch in the next process", w.now())
+	w.exit()
+}
+
+// refuses sees a session of an epoch refused.
+func (w *inside) refuses(epoch uint64) {
+	w.t.Helper()
+	s, err := w.destination().Open(w.t.Context(), connectorName, epoch)
+	if err == nil {
+		err = errors.Join(errors.New("a session"), s.Close())
+	}
+	if !errors.Is(err, gapless.ErrFenced) {
+		w.t.Errorf("Open with epoch %d after %d returned %v, and not gapless.ErrFenced", epoch, w.epoch, err)
+	}
+}
+
+// checkReadOnly: a session of epoch 0 reads, writes nothing and fences nobody.
+func checkReadOnly(t testing.TB, w *inside) {
+	early := w.with(0)
+	if st, err := early.Status(t.Context()); err != nil || st.Holds || len(st.Checkpoints) > 0 {
+		t.Errorf("Status of what was never written: %+v, %v", st, err)
+	}
+	if err := early.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	w.begin()
+	w.push(w.puts(0, 4)...)
+	w.sync()
+	reader := w.with(0)
+	for _, b := range w.batches([]edit{{name(0), 1000}}) {
+		if err := accepted(reader.Push(t.Context(), b)); !errors.Is(err, gapless.ErrFenced) {
+			t.Errorf("Push of a session of epoch 0 returned %v, and not gapless.ErrFenced", err)
+		}
+	}
+	if err := accepted(reader.Sync(t.Context(), w.checkpoints(1000))); !errors.Is(err, gapless.ErrFenced) {
+		t.Errorf("Sync of a session of epoch 0 returned %v, and not gapless.ErrFenced", err)
+	}
+	st, err := reader.Status(t.Context())
+	if err != nil {
+		t.Errorf("Status of a session of epoch 0: %v", err)
+	}
+	if diff := cmp.Diff(w.status(), st); diff != "" {
+		t.Errorf("Status (-writer +reader):\n%s", diff)
+	}
+	if err := reader.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	w.push(w.puts(2, 8)...)
+	w.sync()
+	w.has("after a session of epoch 0", w.now())
+	w.exit()
+}
+
+// checkIdentity: the id is that of the store, not of the process.
+func checkIdentity(t testing.TB, w *inside) {
+	w.begin()
+	w.push(w.puts(0, 3)...)
+	w.sync()
+	id := w.status().ID
+	if w.restart(); w.status().ID != id {
+		t.Errorf("the store's id was %q and is %q for the next process: every run would be full", id, w.status().ID)
+	}
+	if w.Replace == nil {
+		w.exit()
+		t.Skip("DestinationSystem.Replace is nil")
+	}
+	w.exit()
+	w.breaker.aside(w.Replace)
+	w.epoch = 0
+	w.begin()
+	st := w.status()
+	if id != "" && st.ID == id {
+		t.Errorf("an empty store in the place of another has its id %q", id)
+	}
+	if st.Holds || len(st.Checkpoints) > 0 {
+		t.Errorf("an empty store says: %+v", st)
+	}
+	w.exit()
+}
+
+// checkPushFault: whichever outside call fails in this way, tried again it ends
+// in the same state, and the error is classified.
+func checkPushFault(t testing.TB, w *inside, fault Fault) {
+	calls := w.callsOf(func() {
+		if err := w.deliver(t.Context(), w.puts(0, 8)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if calls == 0 {
+		t.Skip("no outside call passes the Breaker")
+	}
+	if missing := w.breaker.missing(fault); missing != "" {
+		t.Skip(missing)
+	}
+	for _, n := range points(calls, some(10, 4)) {
+		edits := append(w.puts(n, n+8), w.gone(name(n)), w.next(name(n+3)))
+		w.breaker.arm(n, fault)
+		err := w.deliver(t.Context(), edits)
+		_, broken := w.breaker.disarm()
+		what := fmt.Sprintf("call %d of %d %s", n, calls, fault)
+		switch {
+		case err == nil && broken > 0 && fault.lasting():
+			t.Errorf("%s: everything returned nil, as if it had been allowed", what)
+		case err != nil:
+			classifiedAs(t, what, fault, err)
+			w.dies()
+			if err := w.deliver(t.Context(), edits); err != nil {
+				t.Fatalf("the next process after one with %s: %v", what, err)
+			}
+		}
+		w.has("after a delivery with "+what, w.now())
+	}
+	w.exit()
+}
+
+// dies ends the process without caring how its session closes.
+func (w *inside) dies() {
+	w.t.Helper()
+	if w.session != nil {
+		_ = w.session.Close() // it may repeat what went wrong
+		w.session = nil
+	}
+	w.exit()
+}
+
+// checkPushCancel: calls whose context is cancelled end soon, and what they left
+// half done is done by the next process.
+func checkPushCancel(t testing.TB, w *inside) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	edits := w.puts(0, 8)
+	err := ends(t, "a delivery", ctx, func() error { return w.deliver(ctx, edits) })
+	classified(t, "a delivery, cancelled", err)
+	w.redeliver(edits)
+	if w.breaker.missing(Stalled) == "" {
+		calls := w.callsOf(func() { w.redeliver(edits) })
+		for _, n := range points(calls, some(6, 2)) {
+			edits = w.puts(n, n+8)
+			ctx, cancel := context.WithCancel(t.Context())
+			w.breaker.arm(n, Stalled)
+			go func() {
+				settles(func() bool { return w.breaker.hit() || ctx.Err() != nil })
+				cancel()
+			}()
+			err := ends(t, fmt.Sprintf("a delivery, with no answer to call %d,", n), ctx, func() error { return w.deliver(ctx, edits) })
+			cancel()
+			w.breaker.disarm()
+			classified(t, "a delivery, cancelled", err)
+			w.redeliver(edits)
+		}
+	}
+	w.exit()
+}
+
+// redeliver delivers edits from a new process.
+func (w *inside) redeliver(edits []edit) {
+	w.t.Helper()
+	w.dies()
+	if err := w.deliver(w.t.Context(), edits); err != nil {
+		w.t.Fatalf("a delivery after a cancelled one: %v", err)
+	}
+	w.has("a delivery after a cancelled one", w.now())
+}
+
+// checkDestinationLeaks: a destination that is closed leaves nothing behind.
+func checkDestinationLeaks(t testing.TB, w *inside) {
+	leaks(t, func(ctx context.Context) {
+		if err := w.deliver(ctx, w.puts(0, 4)); err != nil {
+			t.Fatal(err)
+		}
+		w.push(w.puts(0, 4)...)
+		w.exit()
+	})
+}
+
+// checkDestinationEngine: the real engine, between a source in memory and this
+// destination, ends in step and proved, whatever failed on the way.
+func checkDestinationEngine(t testing.TB, w *inside) {
+	r := &destinationRuns{inside: w, runner: newRunner(t)}
+	var collections []string
+	for _, p := range w.Partitions {
+		collections = append(collections, p.Collection)
+	}
+	r.s = NewSource(collections...)
+	r.s.MarkEvery(4)
+	for i := range handful {
+		r.put(name(i))
+	}
+	r.clean("the first run")
+	r.edit()
+	calls := w.callsOf(func() { r.clean("the next run") })
+	for i, n := range points(calls, some(10, 4)) {
+		faults := r.faults()
+		fault := faults[i%len(faults)]
+		r.edit()
+		w.breaker.arm(n, fault)
+		r.broken(fmt.Sprintf("call %d of %d %s", n, calls, fault))
+	}
+	for _, n := range []int{2, 5, 9} {
+		r.edit()
+		r.s.Faults.Set(func(_ string, _, total int) error {
+			if total != n {
+				return nil
+			}
+			return gapless.Recoverable(Unavailable)
+		})
+		r.broken(fmt.Sprintf("the source failed at its call %d", n))
+	}
+	if w.Crash != nil {
+		r.edit()
+		w.dies()
+		w.breaker.aside(w.Crash)
+		r.clean("the run after a crash")
+	}
+	w.exit()
+}
+
+// destinationRuns is a destination under check, and a source that is run into it.
+type destinationRuns struct {
+	*inside
+	*runner
+	s *Source
+}
+
+func (r *destinationRuns) put(n string) {
+	p := r.partition(n)
+	record := r.Record(p, n, r.next(n).revision)
+	r.s.Put(p.Collection, record.Key, string(record.Data))
+}
+
+func (r *destinationRuns) edit() {
+	n := len(r.history)
+	for i := range 4 {
+		r.put(name((n + i*5) % handful))
+	}
+	r.put(name(handful + n))
+	gone := name((n + 3) % handful)
+	r.gone(gone)
+	p := r.partition(gone)
+	r.s.Remove(p.Collection, r.Record(p, gone, 1).Key)
+}
+
+func (r *destinationRuns) faults() []Fault {
+	var all []Fault
+	for _, f := range []Fault{Unavailable, Lost, Cut, Forbidden, Throttled} {
+		if r.breaker.missing(f) == "" {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// clean is a run in which nothing fails; afterwards all is in step.
+func (r *destinationRuns) clean(what string) {
+	r.inside.t.Helper()
+	source := r.s.As(gapless.ModelLog)
+	if err := r.run(source, r.destination()); err != nil {
+		r.inside.t.Fatalf("%s: %v", what, err)
+	}
+	r.breaker.aside(func() {
+		r.proved(what, source, r.destination())
+		r.session = r.with(0)
+		r.has(what, r.inside.now())
+		r.exit()
+	})
+}
+
+// broken is a run in which something fails, and the next one.
+func (r *destinationRuns) broken(what string) {
+	r.inside.t.Helper()
+	err := r.run(r.s.As(gapless.ModelLog), r.destination())
+	r.breaker.disarm()
+	r.s.Faults.Set(func(string, int, int) error { return nil })
+	classified(r.inside.t, "a run in which "+what, err)
+	r.dies()
+	r.clean("the run after one in which " + what)
+}

@@ -95,7 +95,7 @@ func CheckPath(path string) error {
 
 // CheckHash returns why a text is no hash of an algorithm, both in lower case.
 func CheckHash(algorithm, text string) error {
-	h := newHash(algorithm)
+	h := NewHash(algorithm)
 	if h == nil {
 		return fmt.Errorf("unknown hash algorithm %q; known are md5, sha1, sha224, sha256, sha384 and sha512", algorithm)
 	}
@@ -105,8 +105,8 @@ func CheckHash(algorithm, text string) error {
 	return nil
 }
 
-// newHash returns nil for an unknown algorithm.
-func newHash(algorithm string) hash.Hash {
+// NewHash returns nil for an algorithm that is not known.
+func NewHash(algorithm string) hash.Hash {
 	switch algorithm {
 	case "md5":
 		return md5.New()

@@ -269,7 +269,7 @@ func sum(ctx context.Context, root *os.Root, name string, limit int64, h io.Writ
 // holds reports whether a file has the content that is wanted; its hash is
 // known.
 func holds(ctx context.Context, root *os.Root, name string, wanted File, buf []byte) (bool, error) {
-	h := newHash(wanted.Algorithm)
+	h := NewHash(wanted.Algorithm)
 	n, err := sum(ctx, root, name, -1, h, buf)
 	if err != nil {
 		return false, err

@@ -111,10 +111,10 @@ func (s *stream) open(ctx context.Context, p *pending, c Content) (*os.File, err
 		}
 	}
 	if c.Offset == 0 {
-		p.offset, p.hash = 0, newHash(p.Algorithm)
+		p.offset, p.hash = 0, NewHash(p.Algorithm)
 	}
 	if p.Algorithm != "" && p.hash == nil {
-		h := newHash(p.Algorithm)
+		h := NewHash(p.Algorithm)
 		if n, err := sum(ctx, s.folder.parts, p.part, p.offset, h, s.buf); err != nil || n != p.offset {
 			return nil, stop(s.folder.problem("read an unfinished file", errors.Join(err, context.Cause(ctx))))
 		}

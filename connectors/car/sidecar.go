@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/durable"
 )
 
 // sidecar is the small file beside the service. What it says counts only where
@@ -83,34 +84,7 @@ func (s *sidecar) write() error {
 	if err != nil {
 		return err
 	}
-	folder := filepath.Dir(s.path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(folder, ".car-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(body)
-	if err == nil {
-		err = file.Sync()
-	}
-	err = errors.Join(err, file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), s.path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return syncFolder(folder)
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return durable.WriteBytes(s.path, body)
 }
 
 // checkpoint returns the checkpoint that a model_state_id stands for: with its

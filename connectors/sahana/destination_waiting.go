@@ -14,6 +14,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/sahana/s3"
+	"github.com/gapless-sync/gapless/durable"
 )
 
 // Bounds of what waits; what is beyond becomes a dead letter at once.
@@ -226,7 +227,7 @@ func (w *waiting) save() error {
 	} else {
 		var body []byte
 		if body, err = json.Marshal(w); err == nil {
-			err = replaceFile(w.path, body)
+			err = durable.WriteBytes(w.path, body)
 		}
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/durable"
 )
 
 // sidecar is the small file that keeps what an Eden has no place for.
@@ -70,38 +71,5 @@ func (s *sidecar) write() error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(s.path, body)
-}
-
-// replaceFile writes a file anew, durably: after a crash it is the old one or
-// the new one.
-func replaceFile(path string, body []byte) error {
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(folder, ".sahana-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(body)
-	if err == nil {
-		err = file.Sync()
-	}
-	err = errors.Join(err, file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return syncFolder(folder)
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return durable.WriteBytes(s.path, body)
 }

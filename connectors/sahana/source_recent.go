@@ -12,6 +12,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/connectors/sahana/s3"
+	"github.com/gapless-sync/gapless/durable"
 )
 
 // maxRecent is how many records of a partition are remembered. What is not
@@ -97,7 +98,7 @@ func (m *recent) save(partition string, o *overlapped) error {
 	}
 	body, err := json.Marshal(o)
 	if err == nil {
-		err = replaceFile(m.path(partition), body)
+		err = durable.WriteBytes(m.path(partition), body)
 	}
 	if err != nil {
 		return gapless.Recoverable(fmt.Errorf("remember what was read: %w", err))

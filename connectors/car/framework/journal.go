@@ -15,6 +15,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/durable"
 )
 
 // lane is one of the files of a journal. They are read one after the other, so
@@ -187,32 +188,10 @@ func (j *journal) complete(s seal) error {
 	if err != nil {
 		return fmt.Errorf("encode the seal of the journal: %w", err)
 	}
-	return writeDurably(filepath.Join(j.dir, sealFile), text)
-}
-
-// writeDurably writes a file that exists in full or not at all.
-func writeDurably(path string, text []byte) error {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", filepath.Base(path), err)
+	if err := durable.WriteBytes(filepath.Join(j.dir, sealFile), text); err != nil {
+		return err
 	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return fmt.Errorf("put %s in place: %w", filepath.Base(path), err)
-	}
-	for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
-		d, err := os.Open(dir)
-		if err != nil {
-			return fmt.Errorf("open folder to sync it: %w", err)
-		}
-		if err := errors.Join(d.Sync(), d.Close()); err != nil {
-			return fmt.Errorf("sync folder: %w", err)
-		}
-	}
-	return nil
+	return durable.SyncFolder(filepath.Dir(j.dir))
 }
 
 // close closes the files and keeps them.

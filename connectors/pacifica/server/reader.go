@@ -3,15 +3,13 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+
+	"github.com/gapless-sync/gapless/transfer"
 )
 
 // errChanged says that a file is not what it was when it was verified.
@@ -179,7 +177,7 @@ func (c *piece) open() error {
 	if content.Size != c.entry.Size {
 		return c.wrap(fmt.Errorf("%w: its size is %d, not %d", errChanged, content.Size, c.entry.Size))
 	}
-	c.hash = newHash(c.entry.Algorithm)
+	c.hash = transfer.NewHash(c.entry.Algorithm)
 	return nil
 }
 
@@ -265,22 +263,3 @@ func (c *piece) skip(n int64) error {
 }
 
 func (c *piece) wrap(err error) error { return fmt.Errorf("%v: %w", c.entry, err) }
-
-// newHash returns nil for what [transfer.CheckHash] refuses.
-func newHash(algorithm string) hash.Hash {
-	switch algorithm {
-	case "md5":
-		return md5.New()
-	case "sha1":
-		return sha1.New()
-	case "sha224":
-		return sha256.New224()
-	case "sha256":
-		return sha256.New()
-	case "sha384":
-		return sha512.New384()
-	case "sha512":
-		return sha512.New()
-	}
-	return nil
-}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/transfer"
 )
 
 const (
@@ -147,7 +148,7 @@ func (s *Server) verifyOnce(ctx context.Context, e *entry, buffer []byte) error 
 		return fmt.Errorf("open %v: %w", e, err)
 	}
 	defer content.Body.Close()
-	h := newHash(e.Algorithm)
+	h := transfer.NewHash(e.Algorithm)
 	var size int64
 	for {
 		n, err := content.Body.Read(buffer)

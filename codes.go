@@ -48,6 +48,10 @@ const (
 	CodeFiles           Code = 6001
 	CodeFileList        Code = 6002
 	CodeCart            Code = 6003
+	CodeCannotKeep      Code = 1009
+	CodeCanary          Code = 3011
+	CodeChangedSince    Code = 3012
+	CodeUndone          Code = 3013
 )
 
 var codes = map[Code]CodeInfo{
@@ -81,6 +85,10 @@ var codes = map[Code]CodeInfo{
 	CodeFiles:           {Title: "files are missing or are not what was promised", Hint: "run the same command again: what is there and right is not fetched twice"},
 	CodeFileList:        {Title: "a list of files cannot be used", Hint: "correct the event or list that names them", Exit: ExitSource + int(CauseUnreadable)},
 	CodeCart:            {Title: "a cart could not be staged", Hint: "the message is the cart server's; run the same command again when that is mended"},
+	CodeCannotKeep:      {Title: "the destination cannot keep what a run replaces and deletes", Hint: "remove deletes.keep, or sync into a destination that can; the hub can", Exit: ExitUsage},
+	CodeCanary:          {Title: "a key that must exist is missing at the source", Hint: "check the source; if the key is really gone remove it from deletes.canary, or run again with --approve and the plan's id", Exit: ExitGuard},
+	CodeChangedSince:    {Title: "records have been changed since the run that is being undone", Hint: "look at gapless undo --dry-run; to put them back nevertheless add --force", Exit: ExitGuard},
+	CodeUndone:          {Title: "a run was undone, so that the destination is not in step", Hint: "run the connector: everything is read and compared", Exit: ExitUnrecoverable},
 }
 
 // Codes returns the table of all codes in ascending order.

@@ -268,7 +268,7 @@ func setOption(field reflect.Value, kind string, value any) error {
 		}
 		field.SetFloat(x)
 	case "duration":
-		d, err := time.ParseDuration(text)
+		d, err := parseDuration(text)
 		if err != nil || d < 0 {
 			return fmt.Errorf("want a duration such as 30s, 5m or 24h, not %q", text)
 		}
@@ -281,6 +281,20 @@ func setOption(field reflect.Value, kind string, value any) error {
 		field.SetInt(int64(n))
 	}
 	return nil
+}
+
+// parseDuration is [time.ParseDuration] that knows days, as in 7d or 1d12h.
+func parseDuration(text string) (time.Duration, error) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil || rest == "" {
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	d, err := time.ParseDuration(rest)
+	return time.Duration(n)*24*time.Hour + d, err
 }
 
 func scalarText(value any) (string, error) {

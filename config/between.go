@@ -61,6 +61,15 @@ func (l *loader) oneWay(n *node) {
 	}
 }
 
+// oneWayDeletes refuses settings of deletes that two-way connectors do not have.
+func (l *loader) oneWayDeletes(n *node) {
+	for _, key := range []string{"keep", "canary"} {
+		if at, found := n.find("deletes." + key); found {
+			l.addf(at, gapless.CodeConfig, "remove it", "deletes.%s has no place here: a two-way connector keeps what loses in its inbox, and has no source that decides alone", key)
+		}
+	}
+}
+
 // between reads the sides of a two-way connector and its policy, and refuses
 // what it cannot have.
 func (l *loader) between(connector, e entry) *Between {

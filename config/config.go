@@ -97,10 +97,15 @@ type Connector struct {
 }
 
 // Deletes is the guard of deletes: a run that would delete more than both
-// bounds of a partition stops instead.
+// bounds of a partition, or a canary, stops instead. What a run replaces and
+// deletes nevertheless can be kept for a while.
 type Deletes struct {
 	MaxPercent float64 `option:"max_percent" default:"10" help:"Percentage of a partition's records that a run may delete unasked."`
 	MaxRecords int     `option:"max_records" default:"20" help:"Number of records of a partition that a run may always delete unasked."`
+	// Keep is how long a destination keeps what a run replaces and deletes; 0
+	// keeps nothing.
+	Keep   time.Duration `option:"keep" example:"7d" help:"How long what a run replaces and deletes is kept, so that gapless undo can bring it back. The destination has to be able to: the hub is."`
+	Canary []string      `option:"canary" example:"[readme]" help:"Keys that the source must have, as KEY or COLLECTION/KEY: a run that would delete anything while one of them is missing stops."`
 }
 
 // Sync says how often pushed records are made durable during a run; whichever

@@ -110,6 +110,9 @@ func (l *loader) connector(e entry) {
 		l.oneWay(n)
 	}
 	l.settings(n, "deletes", &c.Deletes)
+	if c.Between != nil {
+		l.oneWayDeletes(n)
+	}
 	l.settings(n, "sync", &c.Sync)
 	l.settings(n, "batch", &c.Batch)
 	l.settings(n, "retry", &c.Retry)
@@ -149,6 +152,7 @@ func (l *loader) bounds(n *node, c *Connector) {
 		{"parallel", float64(c.Parallel), 1, 256},
 		{"deletes.max_percent", c.Deletes.MaxPercent, 0, 100},
 		{"deletes.max_records", float64(c.Deletes.MaxRecords), 0, 1 << 40},
+		{"deletes.keep", c.Deletes.Keep.Seconds(), 0, 10 * 365 * 86400},
 		{"sync.every_records", float64(c.Sync.EveryRecords), 1, 1 << 30},
 		{"sync.every", c.Sync.Every.Seconds(), 0.01, 86400},
 		{"batch.rows", float64(c.Batch.Rows), 1, 1 << 20},
@@ -164,6 +168,8 @@ func (l *loader) bounds(n *node, c *Connector) {
 
 func interval(path string, low, high float64) string {
 	switch path {
+	case "deletes.keep":
+		return "0 to 3650d"
 	case "sync.every":
 		return "10ms to 24h"
 	case "batch.size":

@@ -166,7 +166,7 @@ func typeSchema(o gapless.Option) *jsonschema.Schema {
 	case "number":
 		return or(&jsonschema.Schema{Types: []string{"number", "string"}, Pattern: `\d|^[+-]?(?i:inf|infinity|nan)$`})
 	case "duration":
-		return or(&jsonschema.Schema{Types: []string{"string", "integer"}, Pattern: `^([+-]?0|\+?([\d.]+(ns|us|µs|μs|ms|s|m|h))+)$`, Maximum: new(0.0)})
+		return or(&jsonschema.Schema{Types: []string{"string", "integer"}, Pattern: `^([+-]?0|\+?([\d.]+(ns|us|µs|μs|ms|s|m|h|d))+)$`, Maximum: new(0.0)})
 	case "size":
 		return or(&jsonschema.Schema{Types: []string{"integer", "string"}, Pattern: `^\+?\d+\s*([KMGT]iB|[kKMGT]?B)?$`})
 	case "secret":

@@ -109,7 +109,7 @@ func TestSampleShowsTheDefaults(t *testing.T) {
 		lines = append(lines, regexp.MustCompile(`^(\s*)# ((?:  )?[a-z_]+:)(\s)`).ReplaceAllString(line, "$1$2$3"))
 	}
 	full := strings.Join(lines, "")
-	full = regexp.MustCompile(`(?m)^ *(map|rename|keep|drop): .*\n`).ReplaceAllString(full, "") // examples that contradict each other
+	full = regexp.MustCompile(`(?m)^ *(map|rename|keep|drop|canary): .*\n`).ReplaceAllString(full, "") // examples that contradict each other
 	want, _ := parse(FileName, "/", []byte(sample), testLookup, testConnectors())
 	got, problems := parse(FileName, "/", []byte(full), testLookup, testConnectors())
 	if len(problems) > 0 {

@@ -428,3 +428,15 @@ func removeIfThere(path string) error {
 	}
 	return nil
 }
+
+// forget removes all fingerprints of the partition, durably: what they describe
+// is no longer what the destination holds.
+func (b *baseline) forget() error {
+	b.step("before forgetting fingerprints")
+	for _, name := range []string{".table", ".next", ".log", ".doubt"} {
+		if err := removeIfThere(b.path + name); err != nil {
+			return err
+		}
+	}
+	return syncDir(filepath.Dir(b.path))
+}

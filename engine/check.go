@@ -47,7 +47,9 @@ func (e *Engine) Check(ctx context.Context) (CheckReport, error) {
 	if err != nil {
 		return report, fmt.Errorf("open destination: %w", err)
 	}
-	err = e.check(ctx, session, &report)
+	if err = e.keepFormer(ctx, session, ""); err == nil {
+		err = e.check(ctx, session, &report)
+	}
 	return report, errors.Join(err, session.Close())
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/plan"
@@ -40,8 +41,12 @@ func (r *run) countPartition(ctx context.Context, s *surveyed, d plan.Decision) 
 	t := &task{run: r, surveyed: *s, decision: d, base: r.baselines.of(s.partition.ID), dry: true}
 	t.books = newBooks(t)
 	c, err = t.dryRun(ctx)
-	if err == nil && t.seen != nil {
+	switch {
+	case err != nil:
+	case t.seen != nil:
 		_, guard = guarded(t.Settings, c, t.seen.Len())
+	case len(c.Canaries) > 0:
+		guard = lostCanaries(c, "would be deleted")
 	}
 	return c, guard, errors.Join(err, t.base.close())
 }
@@ -55,7 +60,7 @@ func (t *task) dryRun(ctx context.Context) (plan.Count, error) {
 	}
 	if t.compare == nil {
 		n := t.books.counts
-		return plan.Count{Partition: t.partition.ID, Known: true, Updates: n.Created + n.Updated, Deletes: n.Deleted}, nil
+		return plan.Count{Partition: t.partition.ID, Known: true, Updates: n.Created + n.Updated, Deletes: n.Deleted, Canaries: slices.Sorted(slices.Values(t.lost))}, nil
 	}
 	if err := t.endEnumeration(); err != nil {
 		return plan.Count{}, err

@@ -71,6 +71,13 @@ type Settings struct {
 	Memory int
 	// LeaseTTL is how long a dead runner blocks others. Defaults to 30 s.
 	LeaseTTL time.Duration
+	// Keep is how long the destination keeps what a run replaces and deletes,
+	// so that the run can be undone; it has to be a [gapless.Keeper] then. 0
+	// keeps nothing.
+	Keep time.Duration
+	// Canaries are keys that the source has to have before anything is deleted:
+	// KEY or, where there are several collections, COLLECTION/KEY.
+	Canaries []string
 }
 
 func (s Settings) withDefaults() Settings {

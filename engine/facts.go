@@ -34,6 +34,7 @@ type surveyed struct {
 	partition gapless.Partition
 	known     state.Partition
 	facts     plan.Facts
+	canaries  []string // keys that have to exist
 }
 
 // survey gathers the facts. The session may be read-only.
@@ -84,7 +85,7 @@ func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix str
 		item.facts.Forced = full
 		s.partitions = append(s.partitions, item)
 	}
-	return s, nil
+	return s, s.placeCanaries(e.Connector, e.Settings.Canaries)
 }
 
 // partitionsOf lists what a source has now; without [gapless.Partitioner] it
@@ -127,6 +128,7 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 		Destination:      s.status.Checkpoints[name],
 		State:            known.Checkpoint,
 		LastOutcome:      known.Outcome,
+		Undone:           known.Outcome == plan.OutcomeUnrecoverable && known.ErrorCode == gapless.CodeUndone.String(),
 		FullUnfinished:   known.Unfinished,
 		Differences:      len(known.Repair),
 	}
@@ -246,7 +248,10 @@ func (e *Engine) Plan(ctx context.Context, o PlanOptions) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("open destination: %w", err)
 	}
-	p, err := e.planWith(ctx, session, o)
+	var p plan.Plan
+	if err = e.keepFormer(ctx, session, ""); err == nil {
+		p, err = e.planWith(ctx, session, o)
+	}
 	return p, errors.Join(err, session.Close())
 }
 

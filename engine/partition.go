@@ -52,8 +52,9 @@ type batchState struct {
 	mapped  gapless.Batch
 	hashes  []rowHash // of the rows being pushed
 	origin  origin
-	created uint64 // rows whose keys are new
-	leaving uint64 // rows that the filter turned into deletes
+	created uint64   // rows whose keys are new
+	leaving uint64   // rows that the filter turned into deletes
+	lost    []string // canaries that the changes read so far delete
 }
 
 // perPartition brings a partition up to where the source was when the run

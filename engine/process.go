@@ -198,6 +198,9 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 			return err
 		}
 	}
+	if err := t.spareCanaries(ctx, b); err != nil {
+		return err
+	}
 	var receipt gapless.Receipt
 	if !t.dry {
 		var err error

@@ -99,7 +99,9 @@ func (r *run) perform(ctx context.Context, o RunOptions) error {
 		return fmt.Errorf("open destination: %w", err)
 	}
 	r.session = session
-	err = r.execute(ctx, o)
+	if err = r.keepFormer(ctx, session, r.id); err == nil {
+		err = r.execute(ctx, o)
+	}
 	return errors.Join(err, session.Close())
 }
 

@@ -145,9 +145,11 @@ func (t *task) countAbsent() (plan.Count, error) {
 	})
 	c.Deletes = digest.Count
 	c.Total = max(c.Total, c.Deletes) // keys in doubt may stand in no table
-	if digest.Count > 0 {
-		c.Absent = digest.String()
+	if digest.Count == 0 || err != nil {
+		return c, err
 	}
+	c.Absent = digest.String()
+	c.Canaries, err = t.missingCanaries()
 	return c, err
 }
 
@@ -167,6 +169,12 @@ func (t *task) guard(ctx context.Context, c plan.Count, seen uint64) error {
 	if t.approved != nil && t.approved.Approves(c) {
 		return nil
 	}
+	return t.refuse(ctx, code, c, reason)
+}
+
+// refuse proposes a plan with the deletes that were found, and returns the
+// error that asks to approve it.
+func (t *task) refuse(ctx context.Context, code gapless.Code, c plan.Count, reason string) error {
 	id, err := t.proposePlan(ctx, c, reason)
 	if err != nil {
 		return err
@@ -188,6 +196,8 @@ func guarded(s Settings, c plan.Count, seen uint64) (gapless.Code, string) {
 		return 0, ""
 	case seen == 0:
 		return gapless.CodeEmptySource, fmt.Sprintf("partition %s came back empty, the destination holds %d records", c.Partition, c.Total)
+	case len(c.Canaries) > 0:
+		return gapless.CodeCanary, fmt.Sprintf("%s, and %d of %d records would be deleted", lostCanaries(c, "is missing at the source"), c.Deletes, c.Total)
 	case c.Deletes > uint64(s.GuardRecords) && float64(c.Deletes)*100 > s.GuardPercent*float64(c.Total):
 		return gapless.CodeGuard, fmt.Sprintf("%d of %d records of %s would be deleted; the guard allows %g %% or %d",
 			c.Deletes, c.Total, c.Partition, s.GuardPercent, s.GuardRecords)

@@ -45,6 +45,8 @@ type Facts struct {
 	// stands until a full run of the partition has completed, whatever happens
 	// in between.
 	LastOutcome Outcome `json:"last_outcome,omitempty"`
+	// Undone: that outcome stands for a run of the partition that was undone.
+	Undone bool `json:"undone,omitempty"`
 	// FullUnfinished: a full run of the partition began, and the destination
 	// does not hold the final checkpoint of a full run that began then or
 	// later. It keeps the reason of that run alive even if the run wrote no

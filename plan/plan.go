@@ -37,6 +37,9 @@ type Count struct {
 	// Absent is a digest of the keys that would be deleted, independent of
 	// their order; empty if there are none.
 	Absent string `json:"absent,omitempty"`
+	// Canaries are keys that have to exist and would be deleted, or are missing
+	// while others would be, in ascending order.
+	Canaries []string `json:"canaries,omitempty"`
 }
 
 // Approval names a partition whose deletes an operator has to approve.
@@ -60,6 +63,7 @@ func (p *Plan) Seal() {
 		Partition string
 		Deletes   uint64
 		Absent    string
+		Canaries  []string `json:",omitempty"`
 	}
 	content := struct {
 		Connector string
@@ -72,7 +76,7 @@ func (p *Plan) Seal() {
 	}
 	for _, c := range p.Changes {
 		if c.Known && c.Deletes > 0 {
-			content.Deletes = append(content.Deletes, deletes{c.Partition, c.Deletes, c.Absent})
+			content.Deletes = append(content.Deletes, deletes{c.Partition, c.Deletes, c.Absent, c.Canaries})
 		}
 	}
 	canonical, _ := json.Marshal(content) // strings, booleans and integers always encode
@@ -80,13 +84,20 @@ func (p *Plan) Seal() {
 	p.ID = "p-" + hex.EncodeToString(sum[:6])
 }
 
+// Forgoes reports whether approving p covers the delete of a canary.
+func (p *Plan) Forgoes(partition, key string) bool {
+	return slices.ContainsFunc(p.Changes, func(c Count) bool {
+		return c.Partition == partition && slices.Contains(c.Canaries, key)
+	})
+}
+
 // Approves reports whether approving p covers the deletes of one partition as
-// they are counted now: exactly the same keys, neither more nor others. The
-// other partitions of the run do not matter.
+// they are counted now: exactly the same keys, neither more nor others, with
+// the same canaries missing. The other partitions of the run do not matter.
 func (p *Plan) Approves(now Count) bool {
 	for _, c := range p.Changes {
 		if c.Partition == now.Partition {
-			same := c.Known && now.Known && c.Deletes == now.Deletes && c.Absent == now.Absent
+			same := c.Known && now.Known && c.Deletes == now.Deletes && c.Absent == now.Absent && slices.Equal(c.Canaries, now.Canaries)
 			return same && (now.Deletes == 0 || now.Absent != "")
 		}
 	}

@@ -59,8 +59,13 @@ func noCheckpoint(f *Facts, d *Decision) bool {
 }
 
 func unrecoverable(f *Facts, d *Decision) bool {
-	return f.LastOutcome == OutcomeUnrecoverable &&
-		d.choose(ModeFull, "the last run of this partition failed in a way that may have left a gap")
+	if f.LastOutcome != OutcomeUnrecoverable {
+		return false
+	}
+	if f.Undone {
+		return d.choose(ModeFull, "a run of this partition was undone, so that the destination is not in step")
+	}
+	return d.choose(ModeFull, "the last run of this partition failed in a way that may have left a gap")
 }
 
 func unfinished(f *Facts, d *Decision) bool {

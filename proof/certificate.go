@@ -27,6 +27,10 @@ const (
 	ModeIncremental = "incremental"
 	// ModeRepair pushes single records again; the position stays.
 	ModeRepair = "repair"
+	// ModeUndo puts back what an earlier run replaced and deleted: afterwards
+	// the destination is not in step with its source. Its certificate is sealed
+	// before the first record is touched and is never complete.
+	ModeUndo = "undo"
 )
 
 // Certificate is the account of one partition of one run. It is filled in by
@@ -54,6 +58,8 @@ type Certificate struct {
 	// may include that one's; a repair has the To that was reached before it.
 	From gapless.Position `json:"from"`
 	To   gapless.Position `json:"to"`
+	// Undone is the run that was undone, for ModeUndo.
+	Undone string `json:"undone,omitempty"`
 	// Complete says that the end of the enumeration was seen, or that the
 	// changes were read up to To, and that everything is synced.
 	Complete bool `json:"complete"`
@@ -197,8 +203,11 @@ func (c *Certificate) wellFormed() error {
 	case c.Complete && c.Checkpoint.Position != c.To:
 		return fmt.Errorf("complete to %q, but the checkpoint is at %q", c.To, c.Checkpoint.Position)
 	}
+	if (c.Mode == ModeUndo) != (c.Undone != "") || c.Mode == ModeUndo && c.Complete {
+		return fmt.Errorf("mode %q, undone %q and complete %t", c.Mode, c.Undone, c.Complete)
+	}
 	switch c.Mode {
-	case ModeFull, ModeCompare, ModeResume, ModeRepair:
+	case ModeFull, ModeCompare, ModeResume, ModeRepair, ModeUndo:
 		return nil
 	case ModeIncremental:
 		if c.From == "" || c.To == "" {
@@ -214,7 +223,7 @@ func (c *Certificate) wellFormed() error {
 func (c *Certificate) valid() bool {
 	k := &c.Checkpoint
 	for _, s := range []string{
-		c.Connector, c.Partition, c.Run, c.Rule, c.Mode, string(c.From), string(c.To), c.Failure, c.DestinationID, c.Incarnation,
+		c.Connector, c.Partition, c.Run, c.Rule, c.Mode, string(c.From), string(c.To), c.Undone, c.Failure, c.DestinationID, c.Incarnation,
 		c.Fingerprint, k.Partition, string(k.Position), string(k.Mark), string(k.Target), k.Run,
 	} {
 		if !utf8.ValidString(s) {

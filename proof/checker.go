@@ -32,6 +32,8 @@ const (
 	// GapCheckpoint: state or destination is not where the last certificate
 	// says it is.
 	GapCheckpoint = "checkpoint"
+	// GapUndone: a run was undone, and no full run has come to its end since.
+	GapUndone = "undone"
 )
 
 // Gap is one reason why completeness cannot be proved.
@@ -127,6 +129,7 @@ type chain struct {
 	fingerprint, destination string
 	// unfinished and unrepaired are runs that nothing has made up for yet.
 	unfinished, unrepaired *Certificate
+	undone                 *Certificate
 	gaps, closed           []Gap
 	closable               int // gaps[:closable] are older than the full run under way
 }
@@ -147,6 +150,8 @@ func (h *chain) add(c *Certificate) {
 		h.incremental(c)
 	case ModeRepair:
 		h.repair(c)
+	case ModeUndo:
+		h.undo(c)
 	}
 	h.last = *c
 	h.certificates++
@@ -211,7 +216,7 @@ func (h *chain) enumeration(c *Certificate, found int) {
 	if !h.anew {
 		return
 	}
-	h.unrepaired = nil
+	h.unrepaired, h.undone = nil, nil
 	if len(h.gaps) == found {
 		h.close(c)
 	}
@@ -280,6 +285,13 @@ func (h *chain) repair(c *Certificate) {
 	}
 }
 
+// undo leaves nothing to build on: what is put back is not what the source
+// has, and an enumeration under way does not see that.
+func (h *chain) undo(c *Certificate) {
+	clear(h.covered)
+	h.undone, h.anew = c, false
+}
+
 // interrupt remembers an incomplete run, and that there is nothing to build on
 // any more if it may have left a gap.
 func (h *chain) interrupt(c *Certificate) {
@@ -305,6 +317,10 @@ func (h *chain) finish() {
 		if u.Failure != gapless.KindUnrecoverable.String() {
 			h.gaps[len(h.gaps)-1].Run = "gapless run " + h.connector
 		}
+	}
+	if u := h.undone; u != nil {
+		h.gap(u, GapUndone, "run %s was undone; the next run brings the destination into step again", u.Undone)
+		h.gaps[len(h.gaps)-1].Run = "gapless run " + h.connector
 	}
 	if u := h.unrepaired; u != nil {
 		h.gap(u, GapIncomplete, "the repair of run %s did not come to its end", u.Run)

@@ -177,6 +177,7 @@ func (p *Project) events(mine func(engine.Event)) func(engine.Event) {
 func settings(c config.Connector) engine.Settings {
 	return engine.Settings{
 		GuardPercent: c.Deletes.MaxPercent, GuardRecords: c.Deletes.MaxRecords,
+		Keep: c.Deletes.Keep, Canaries: c.Deletes.Canary,
 		SyncRecords: c.Sync.EveryRecords, SyncInterval: c.Sync.Every,
 		BatchRows: c.Batch.Rows, BatchBytes: int(c.Batch.Size),
 		Parallel: c.Parallel, Attempts: c.Retry.Attempts, MaxWait: c.Retry.MaxWait,

@@ -26,8 +26,8 @@ import (
 //	        the table's label names
 //	.next   the table that follows, complete, waiting for its checkpoint
 //	.log    what the enumeration under way has pushed so far
-//	.doubt  keys that were pushed since the table was written, by a run that
-//	        did not complete: their fingerprints prove nothing
+//	.doubt  keys that were pushed or deleted since the table was written, by a
+//	        run that did not complete: their fingerprints prove nothing
 //
 // A record pushed but not checkpointed may or may not be at the destination.
 // If the source then went back to the old content, comparing with the table
@@ -148,10 +148,9 @@ func (b *baseline) held() uint64 {
 // in doubt stay in doubt until it completes. A dry one leaves no trace.
 func (b *baseline) start(memory int, compare, dry bool) (*delta.Comparison, error) {
 	if len(b.doubted) > 0 && !dry {
-		if err := b.saveDoubt(b.doubted); err != nil {
+		if err := b.saveDoubt(nil); err != nil {
 			return nil, err
 		}
-		b.marked = true
 	}
 	var base *delta.Table
 	if compare {
@@ -252,14 +251,22 @@ func (b *baseline) protect(c *delta.Comparison) error {
 		return nil // no table of an earlier run that could be wrong
 	}
 	if !b.marked {
-		if err := b.saveDoubt(b.doubted); err != nil {
+		if err := b.saveDoubt(nil); err != nil {
 			return err
 		}
-		b.marked = true
 	}
 	_, err := c.Flush()
 	b.step("after flush of the log")
 	return err
+}
+
+// forsake is called before records are deleted that c has not seen: no log
+// names them, and the table says that the destination has them.
+func (b *baseline) forsake(absent func(fn func(key []byte) error) error) error {
+	if b.file == nil {
+		return nil
+	}
+	return b.saveDoubt(absent)
 }
 
 // syncLog makes durable what was flushed to the log.
@@ -316,17 +323,30 @@ func (b *baseline) close() error {
 // is complete after a killed process, but not after a power failure, hence the
 // boot id.
 
-func (b *baseline) saveDoubt(keys [][]byte) error {
+// saveDoubt stores the keys that were in doubt before, and more unless it is
+// nil.
+func (b *baseline) saveDoubt(more func(fn func(key []byte) error) error) error {
 	b.step("before doubt")
-	return writeFile(b.path+".doubt", func(w io.Writer) error {
-		buf := append([]byte(bootID()), '\n')
-		for _, k := range keys {
-			buf = binary.AppendUvarint(buf, uint64(len(k)))
-			buf = append(buf, k...)
+	err := writeFile(b.path+".doubt", func(w io.Writer) error {
+		add := func(key []byte) error {
+			_, err := w.Write(append(binary.AppendUvarint(nil, uint64(len(key))), key...))
+			return err
 		}
-		_, err := w.Write(buf)
-		return err
+		if _, err := w.Write([]byte(bootID() + "\n")); err != nil {
+			return err
+		}
+		for _, key := range b.doubted {
+			if err := add(key); err != nil {
+				return err
+			}
+		}
+		if more == nil {
+			return nil
+		}
+		return more(add)
 	})
+	b.marked = b.marked || err == nil
+	return err
 }
 
 // loadDoubt returns the keys in doubt, or false if they are not all known or
@@ -340,7 +360,7 @@ func (b *baseline) loadDoubt() ([][]byte, bool, error) {
 		return nil, false, fmt.Errorf("read keys in doubt: %w", err)
 	}
 	keys, ok := decodeDoubt(text, bootID())
-	if !ok {
+	if !ok || len(keys) > maxDoubt {
 		return nil, false, nil
 	}
 	log, err := os.Open(b.path + ".log")

@@ -220,6 +220,9 @@ func (t *task) proposePlan(ctx context.Context, c plan.Count, reason string) (st
 
 // deleteAbsent pushes the deletes in batches.
 func (t *task) deleteAbsent(ctx context.Context) error {
+	if err := t.base.forsake(t.absent); err != nil {
+		return err
+	}
 	b := &gapless.Batch{Partition: t.partition}
 	flush := func() error {
 		if b.Len() == 0 {

@@ -1,7 +1,6 @@
 package pushapi_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/gapless-sync/gapless/connectors/pushapi"
+	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/hub"
 	"github.com/gapless-sync/gapless/service"
 )
@@ -48,40 +47,15 @@ func TestServerProcess(t *testing.T) { //nolint:paralleltest // it has the proce
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("address %s\n", listener.Addr())
 	go func() { _ = http.Serve(listener, s) }() // it ends with the process
-	_, _ = io.Copy(io.Discard, os.Stdin)        // whatever ends it ends the process
+	gaplesstest.Listening(listener.Addr().String())
 }
 
 // serverProcess starts a server of dir, which the caller kills, with more
 // variables.
-func serverProcess(t *testing.T, dir string, variables ...string) (f *fixture, kill func()) {
+func serverProcess(t *testing.T, dir string, variables ...string) (*fixture, func()) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServerProcess$", "-test.count=1")
-	cmd.Env = append(append(os.Environ(), processDir+"="+dir), variables...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-		_ = in.Close()
-	})
-	t.Cleanup(kill)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "address ")
-	if err != nil || !ok {
-		t.Fatalf("%q, %v", line, err)
-	}
+	address, kill := gaplesstest.Child(t, "TestServerProcess", append(variables, processDir+"="+dir)...)
 	return &fixture{address: address}, kill
 }
 

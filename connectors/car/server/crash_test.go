@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/gapless-sync/gapless/connectors/car/server"
 	"github.com/gapless-sync/gapless/connectors/car/wire"
+	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/hub"
 	"github.com/gapless-sync/gapless/service"
 )
@@ -383,40 +382,8 @@ func TestServerProcess(t *testing.T) { //nolint:paralleltest // it has the proce
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("address %s\n", listener.Addr())
 	go func() { _ = http.Serve(listener, s) }() // it ends with the process
-	_, _ = io.Copy(io.Discard, os.Stdin)        // whatever ends it ends the process
-}
-
-// serverProcess starts a server of dir, which the caller kills.
-func serverProcess(t *testing.T, dir string) (address string, kill func()) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServerProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), processDir+"="+dir)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-		_ = in.Close()
-	})
-	t.Cleanup(kill)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "address ")
-	if err != nil || !ok {
-		t.Fatalf("%q, %v", line, err)
-	}
-	return address, kill
+	gaplesstest.Listening(listener.Addr().String())
 }
 
 // TestKilledServers kills a server again and again while several clients
@@ -429,7 +396,7 @@ func TestKilledServers(t *testing.T) {
 		clients[i] = newCareful(fmt.Sprintf("s%d", i), 3000, seed+uint64(i))
 	}
 	for round := range 7 {
-		address, kill := serverProcess(t, dir)
+		address, kill := gaplesstest.Child(t, "TestServerProcess", processDir+"="+dir)
 		f := &fixture{address: address}
 		transport := &http.Transport{}
 		var requests atomic.Int64

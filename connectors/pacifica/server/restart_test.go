@@ -1,17 +1,14 @@
 package server_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless/connectors/pacifica/server"
+	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/transfer"
 )
 
@@ -169,39 +167,7 @@ func TestServerProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener := httptest.NewServer(s)
-	fmt.Println("address", listener.URL+"/")
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent is gone
-}
-
-// serverProcess starts a server of dir, which the caller kills.
-func serverProcess(t *testing.T, dir string) (address string, kill func()) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServerProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), processDir+"="+dir)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-		_ = in.Close()
-	})
-	t.Cleanup(kill)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "address ")
-	if err != nil || !ok {
-		t.Fatalf("%q, %v", line, err)
-	}
-	return address, kill
+	gaplesstest.Listening(listener.URL + "/")
 }
 
 // TestKilledServers kills a server again and again while clients order and
@@ -226,7 +192,7 @@ func TestKilledServers(t *testing.T) {
 	held, maybe := map[string]int{}, map[string]int{}
 	next := 0
 	for range 6 {
-		address, kill := serverProcess(t, dir)
+		address, kill := gaplesstest.Child(t, "TestServerProcess", processDir+"="+dir)
 		f.address = address
 		for uid, n := range held {
 			if status, message := f.settled(t, uid); status != "ready" {

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/gapless-sync/gapless/connectors/sahana/s3"
 	"github.com/gapless-sync/gapless/connectors/sahana/server"
+	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/hub"
 	"github.com/gapless-sync/gapless/service"
 )
@@ -216,39 +215,7 @@ func TestServerProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener := httptest.NewServer(s)
-	fmt.Println("address", listener.URL+"/eden/")
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent is gone
-}
-
-// serverProcess starts a server of dir, which the caller kills.
-func serverProcess(t *testing.T, dir string) (address string, kill func()) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServerProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), processDir+"="+dir, "TMPDIR="+t.TempDir())
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-		_ = in.Close()
-	})
-	t.Cleanup(kill)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "address ")
-	if err != nil || !ok {
-		t.Fatalf("%q, %v", line, err)
-	}
-	return address, kill
+	gaplesstest.Listening(listener.URL + "/eden/")
 }
 
 // TestKilledServers kills a server on a hub again and again while a client
@@ -260,7 +227,7 @@ func TestKilledServers(t *testing.T) {
 	c := newCareful(seed)
 	before := map[string]int{}
 	for round := range 5 {
-		address, kill := serverProcess(t, dir)
+		address, kill := gaplesstest.Child(t, "TestServerProcess", processDir+"="+dir, "TMPDIR="+t.TempDir())
 		client := &http.Client{Transport: &http.Transport{}}
 		c.call = func(method, path, body string) (int, string, error) {
 			r, err := http.NewRequestWithContext(t.Context(), method, address+path, strings.NewReader(body))

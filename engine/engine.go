@@ -110,6 +110,9 @@ type Engine struct {
 	events    sync.Mutex
 	// step is called before and after each durable step; tests die there.
 	step func(name string)
+	// undigested leaves out of certificates what rows were; benchmarks measure
+	// what that costs.
+	undigested bool
 }
 
 // New checks the configuration and prepares the folder.

@@ -137,9 +137,18 @@ func identify(b *gapless.Batch) {
 func (t *task) hash(b *gapless.Batch) {
 	t.hashes = t.hashes[:0]
 	for i := range b.Rows {
-		key, content := proof.RowHash(b, i)
-		t.hashes = append(t.hashes, rowHash{key, content, proof.Delivery(key, content)})
+		t.hashes = append(t.hashes, t.hashRow(b, i))
 	}
+}
+
+func (t *task) hashRow(b *gapless.Batch, i int) (h rowHash) {
+	if t.undigested && t.compare == nil {
+		return h
+	}
+	if h.key, h.content = proof.RowHash(b, i); !t.undigested {
+		h.delivery = proof.Delivery(h.key, h.content)
+	}
+	return h
 }
 
 // mapRows fills t.mapped with what the mapping makes of b. Outside an

@@ -3,6 +3,7 @@ package gaplesstest
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -126,7 +127,8 @@ func (b *Breaker) Handler(system http.Handler) http.Handler {
 		case Forbidden:
 			http.Error(w, "forbidden", http.StatusForbidden)
 		case Stalled:
-			_ = b.stall(r.Context()) // either way the answer is none
+			_, _ = io.Copy(io.Discard, r.Body) // a client that leaves is noticed behind its request only
+			_ = b.stall(r.Context())           // either way the answer is none
 			panic(http.ErrAbortHandler)
 		default:
 			b.spoil(fault, system, w, r)

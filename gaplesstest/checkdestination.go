@@ -66,8 +66,8 @@ func CheckDestination(t *testing.T, c DestinationCase) {
 
 func (c DestinationCase) world(t testing.TB) *inside {
 	b := newBreaker()
-	t.Cleanup(b.release)
 	w := &inside{DestinationSystem: c.New(t, b), t: t, breaker: b}
+	t.Cleanup(b.release) // before servers that wait for what is stalled are closed
 	if w.Open == nil {
 		t.Fatal("DestinationSystem.Open is required")
 	}

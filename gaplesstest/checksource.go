@@ -62,8 +62,8 @@ func CheckSource(t *testing.T, c SourceCase) {
 
 func (c SourceCase) world(t testing.TB) *outside {
 	b := newBreaker()
-	t.Cleanup(b.release)
 	o := &outside{SourceSystem: c.New(t, b), t: t, breaker: b}
+	t.Cleanup(b.release) // before servers that wait for what is stalled are closed
 	if o.Open == nil || o.Put == nil {
 		t.Fatal("SourceSystem.Open and Put are required")
 	}

@@ -56,6 +56,12 @@ func TestTwoWayWalk(t *testing.T) {
 	follow(t, "docs/two-way.md", "/tmp/relief", 15)
 }
 
+// TestUndoWalk does the same with the page about undo.
+func TestUndoWalk(t *testing.T) {
+	t.Parallel()
+	follow(t, "docs/undo.md", "/tmp/stock", 15)
+}
+
 // follow runs the commands of a page that keeps what it makes in a folder, at
 // least so many, in the repository's own folder or where the page changes to.
 func follow(t *testing.T, page, folder string, least int) {
@@ -68,7 +74,7 @@ func follow(t *testing.T, page, folder string, least int) {
 	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS("../examples")); err != nil {
 		t.Fatal(err)
 	}
-	for _, project := range []string{"quickstart", "two-way", "two-way/there"} {
+	for _, project := range []string{"quickstart", "two-way", "two-way/there", "undo"} {
 		if err := os.RemoveAll(filepath.Join(dir, "examples", project, ".gapless")); err != nil {
 			t.Fatal(err)
 		}
@@ -78,9 +84,9 @@ func follow(t *testing.T, page, folder string, least int) {
 	if len(steps) < least {
 		t.Fatalf("%s has %d steps", page, len(steps))
 	}
-	ids := strings.NewReplacer()
+	var ids []string // as shown and as printed, the latest first
 	for _, s := range steps {
-		command := ids.Replace(strings.ReplaceAll(strings.ReplaceAll(s.command, "go run ./cmd/gapless", "gapless"), folder, made))
+		command := strings.NewReplacer(ids...).Replace(strings.ReplaceAll(strings.ReplaceAll(s.command, "go run ./cmd/gapless", "gapless"), folder, made))
 		if strings.HasPrefix(command, "go build ") || strings.HasPrefix(command, "export PATH=") {
 			continue // the test has the command on its path
 		}
@@ -92,31 +98,30 @@ func follow(t *testing.T, page, folder string, least int) {
 		sh.Dir, sh.Env = dir, env
 		out, err := sh.CombinedOutput()
 		printed := strings.ReplaceAll(string(out), made, folder)
-		if refused := strings.Contains(printed, " refused in "); (err != nil) != refused {
+		refused := strings.Contains(printed, " refused in ") || strings.Contains(strings.Join(s.prints, "\n"), "error GAP-")
+		if (err != nil) != refused {
 			t.Fatalf("%s: %v\n%s", s.command, err, printed)
 		}
 		if diff := compare(shape(s.prints), shape(strings.Split(printed, "\n"))); diff != "" {
 			t.Errorf("%s prints something else (-page +printed):\n%s", s.command, diff)
 		}
-		if shown := conflictID.FindAllString(strings.Join(s.prints, "\n"), -1); len(shown) > 0 {
-			ids = renamed(shown, conflictID.FindAllString(printed, -1))
-		}
+		ids = append(renamed(namedID.FindAllString(strings.Join(s.prints, "\n"), -1), namedID.FindAllString(printed, -1)), ids...)
 	}
 }
 
-// renamed replaces the ids of conflicts that a page shows with those that were
-// printed in their places.
-func renamed(shown, printed []string) *strings.Replacer {
+// renamed returns the ids of conflicts and runs that a page shows, each with the
+// one that was printed in its place.
+func renamed(shown, printed []string) []string {
 	var pairs []string
 	for i := range min(len(shown), len(printed)) {
 		pairs = append(pairs, shown[i], printed[i])
 	}
-	return strings.NewReplacer(pairs...)
+	return pairs
 }
 
 var (
 	progressLine = regexp.MustCompile(`^docs: (searchable: )?[\d,]+ (of|records?)\b`)
-	conflictID   = regexp.MustCompile(`\bx-[0-9a-f]{16}\b`)
+	namedID      = regexp.MustCompile(`\b(x-[0-9a-f]{16}|r-[0-9a-v]{16})\b`)
 	varying      = regexp.MustCompile(`\bx-[0-9a-f]{16}\b|\b[rcp]-[0-9a-v]{12,}|\b[0-9a-f]{12}\.\.\.[0-9a-f]+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|[\d,.]*\d (ms|s|B|kB|MB)\b|[\d,.]*\d`)
 	spaces       = regexp.MustCompile(`\s+`)
 )

@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"carsend": carSend,
 			"plant":   plant,
 			"resolve": resolve,
+			"lastrun": lastRun,
 		},
 	})
 }
@@ -146,6 +147,15 @@ func (e endlessSource) ReadAll(ctx context.Context, _ gapless.Partition, _ gaple
 	}
 	<-ctx.Done()
 	return context.Cause(ctx)
+}
+
+// lastrun sets $RUN to the run that was printed last.
+func lastRun(ts *testscript.TestScript, neg bool, args []string) {
+	id := namedID.FindString(ts.ReadFile("stdout"))
+	if neg || len(args) != 0 || id == "" {
+		ts.Fatalf("usage: lastrun, after a run")
+	}
+	ts.Setenv("RUN", id)
 }
 
 // approve runs with the approval of the plan that was printed as JSON.

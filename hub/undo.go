@@ -304,7 +304,7 @@ func (f *former) finish(b *pebble.Batch) error {
 	if !f.first && f.next.until >= due && f.next.parts == f.kept.parts {
 		return f.copies.into(b)
 	}
-	f.next.until = max(f.next.until, due+int64(f.window/8)) // not with every batch
+	f.next.until = max(f.next.until, due+int64(f.window/64)) // not with every batch
 	return errors.Join(f.copies.into(b), f.next.save(b))
 }
 

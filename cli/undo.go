@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/config"
+	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/service"
+)
+
+type undoOptions struct {
+	projectFlags
+	engine.UndoOptions
+	list, noWait bool
+}
+
+func newUndo(w *world) *cobra.Command {
+	var o undoOptions
+	cmd := &cobra.Command{
+		Use:   "undo RUN [CONFIG]",
+		Short: "Put back what a run replaced and deleted",
+		Long: `Puts back, in the destination, what a run replaced and deleted, and deletes what
+it created, as long as deletes.keep has had that kept. A record that a later run
+or somebody else has changed since is a conflict: it is left as it is, all others
+are put back, and the exit code is 7.
+
+An undo changes the destination, not the source: until the next run, which reads
+and compares everything, prove names it as a gap. That run deletes again what the
+source still lacks, under the delete guard. An undo is a run itself, can be
+undone, and goes on where it was interrupted if the command is repeated.`,
+		Example: `  gapless undo --list
+  gapless undo r-06gvvqil931msf24 --dry-run
+  gapless undo r-06gvvqil931msf24 --deleted-only`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.list {
+				return nil
+			}
+			return between(1, 2)(cmd, args)
+		},
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if o.list {
+			return w.onChosen(&o.projectFlags, w.listUndoable)(cmd, args)
+		}
+		return w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, _ []config.Connector) error {
+			return w.undo(ctx, p, args[0], o)
+		})(cmd, args[1:])
+	}
+	o.projectFlags.add(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&o.list, "list", false, "list the runs that can be undone")
+	f.BoolVar(&o.DryRun, "dry-run", false, "only list what would be done, key by key")
+	f.BoolVar(&o.DeletedOnly, "deleted-only", false, "bring back what the run deleted and nothing else")
+	f.BoolVar(&o.Force, "force", false, "also put back records that have been changed since")
+	f.BoolVar(&o.noWait, "no-wait", false, "do not wait until everything can be found by search")
+	return cmd
+}
+
+// undoable is a run that can be undone.
+type undoable struct {
+	Connector string `json:"connector"`
+	gapless.KeptRun
+}
+
+func (w *world) listUndoable(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+	all := []undoable{}
+	for _, c := range chosen {
+		if c.Between != nil {
+			continue
+		}
+		list, err := keptRuns(ctx, p, c)
+		if e, ok := errors.AsType[*gapless.Error](err); ok && e.Code == gapless.CodeCannotKeep {
+			w.note("%s: %s", c.Name, clean(e.Err.Error()))
+			continue
+		}
+		if err != nil {
+			return explain(c.Name, err)
+		}
+		for _, k := range list {
+			all = append(all, undoable{c.Name, k})
+		}
+	}
+	if w.json {
+		return w.printJSON(all)
+	}
+	if len(all) == 0 {
+		w.printf("no run can be undone; deletes.keep has what runs replace and delete kept\n")
+		return nil
+	}
+	t := newTable("RUN", "CONNECTOR", "-CREATED", "-REPLACED", "-DELETED", "KEPT UNTIL")
+	for _, k := range all {
+		t.row(k.Run, k.Connector, count(k.Created), count(k.Replaced), count(k.Deleted), moment(k.Until))
+	}
+	t.print(w.out, w.bold)
+	return nil
+}
+
+func keptRuns(ctx context.Context, p *service.Project, c config.Connector) (list []gapless.KeptRun, err error) {
+	e, closeEnds, err := p.Engine(ctx, c, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeEnds()) }()
+	return e.KeptRuns(ctx)
+}
+
+// undo undoes one run of whichever connector it was.
+func (w *world) undo(ctx context.Context, p *service.Project, run string, o undoOptions) error {
+	row, err := p.Store.Run(ctx, run)
+	if errors.Is(err, gapless.ErrNotFound) {
+		return gapless.Errorf(gapless.CodeNotFound, run, "no such run is known").WithHint("gapless undo --list shows the runs that can be undone")
+	}
+	if err != nil {
+		return fmt.Errorf("look up the run: %w", err)
+	}
+	c, err := p.Config.Connector(row.Connector)
+	if err != nil {
+		return err
+	}
+	return explain(c.Name, w.undoOne(ctx, p, c, run, o))
+}
+
+func (w *world) undoOne(ctx context.Context, p *service.Project, c config.Connector, run string, o undoOptions) (err error) {
+	e, closeEnds, err := p.Engine(ctx, c, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeEnds()) }()
+	o.Each = func(s engine.UndoStep) {
+		switch {
+		case w.json:
+			_ = w.printLine(s) // the report that follows cannot be printed either
+		case o.DryRun || s.Action == engine.UndoConflict:
+			w.printf("%-9s  %s  %s\n", s.Action, clean(s.Partition), clean(s.Key))
+		}
+	}
+	report, err := e.Undo(ctx, run, o.UndoOptions)
+	if report.Run == "" && !o.DryRun || err != nil && gapless.ExitCode(err) != gapless.ExitGuard {
+		return err
+	}
+	searchable := ""
+	if !o.noWait && report.Serial > 0 {
+		searchable = w.waitSearchable(ctx, p, c, report.Serial)
+	}
+	if w.json {
+		return errors.Join(err, w.printLine(report))
+	}
+	w.printUndo(report, searchable)
+	return err
+}
+
+func (w *world) printUndo(r engine.UndoReport, searchable string) {
+	if r.Run == "" {
+		w.printf("%s  undoing %s would take\n", w.bold(r.Connector), r.Undone)
+	} else {
+		w.printf("%s  undid %s in %s  %s\n", w.bold(r.Connector), r.Undone, seconds(r.Seconds), w.dim("run "+r.Run))
+	}
+	var f facts
+	f.add("created", "%s that it had deleted", count(r.Created))
+	f.add("overwritten", "%s that it had replaced", count(r.Overwritten))
+	f.add("deleted", "%s that it had created", count(r.Deleted))
+	if r.Already > 0 {
+		f.add("already", "%s as before", count(r.Already))
+	}
+	if r.Conflicts > 0 {
+		f.add("conflicts", "%s changed since and left", count(r.Conflicts))
+	}
+	if searchable != "" {
+		f.add("searchable", "%s", searchable)
+	}
+	if len(r.Partitions) > 0 {
+		f.add("next", "gapless run %s reads and compares everything, so that it is in step again", r.Connector)
+	}
+	f.print(w.out, "  ")
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -142,9 +143,10 @@ func oddKeys() []string {
 // its neighbours are taken whatever becomes of it.
 func checkOdd(t testing.TB, w *inside) {
 	w.begin()
-	getter, ok := w.session.(gapless.Getter)
-	if !ok {
-		t.Skip("the session is no gapless.Getter")
+	_, gets := w.session.(gapless.Getter)
+	_, enumerates := w.session.(gapless.Enumerator)
+	if !gets && !enumerates {
+		t.Skip("the session is neither gapless.Getter nor gapless.Enumerator")
 	}
 	p := w.Partitions[0]
 	b := &gapless.Batch{Partition: p}
@@ -172,23 +174,50 @@ func checkOdd(t testing.TB, w *inside) {
 	if rejected(receipt, plain.Key) {
 		t.Errorf("the plain key %q was rejected", plain.Key)
 	}
+	maps.DeleteFunc(wanted, func(key string, _ int) bool { return rejected(receipt, key) })
 	for range 2 {
-		for key, revision := range wanted {
-			if rejected(receipt, key) {
-				continue
-			}
-			r, err := getter.Get(t.Context(), p, key)
-			if err != nil {
-				t.Errorf("key %.40q was accepted; Get: %v", key, err)
-				continue
-			}
-			if _, got := w.Read(p, gapless.Change{Record: r}); got != revision || r.Key != key {
-				t.Errorf("key %.40q came back as %.40q, with revision %d and not %d", key, r.Key, got, revision)
-			}
+		if gets {
+			w.givesBack(p, wanted)
 		}
-		getter = w.restart().(gapless.Getter)
+		if enumerates {
+			w.lists(p, wanted)
+		}
+		w.restart()
 	}
 	w.exit()
+}
+
+// givesBack reads records by their keys.
+func (w *inside) givesBack(p gapless.Partition, wanted map[string]int) {
+	w.t.Helper()
+	for key, revision := range wanted {
+		r, err := w.session.(gapless.Getter).Get(w.t.Context(), p, key)
+		if err != nil {
+			w.t.Errorf("key %.40q was accepted; Get: %v", key, err)
+			continue
+		}
+		if _, got := w.Read(p, gapless.Change{Record: r}); got != revision || r.Key != key {
+			w.t.Errorf("key %.40q came back as %.40q, with revision %d and not %d", key, r.Key, got, revision)
+		}
+	}
+}
+
+// lists enumerates keys, which are to be those wanted.
+func (w *inside) lists(p gapless.Partition, wanted map[string]int) {
+	w.t.Helper()
+	var listed []string
+	err := w.session.(gapless.Enumerator).Enumerate(w.t.Context(), p, func(key, _ []byte) error {
+		listed = append(listed, string(key))
+		return nil
+	})
+	if err != nil {
+		w.t.Errorf("Enumerate of odd keys: %v", err)
+		return
+	}
+	slices.Sort(listed)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(wanted)), listed); diff != "" {
+		w.t.Errorf("odd keys (-accepted +enumerated):\n%s", diff)
+	}
 }
 
 // oddData are objects that careless code changes.

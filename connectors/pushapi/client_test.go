@@ -555,3 +555,7 @@ func TestCapabilities(t *testing.T) {
 		})
 	}
 }
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

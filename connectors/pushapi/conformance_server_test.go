@@ -14,10 +14,13 @@ import (
 
 // island is a server with a hub behind it that can be restarted in its place.
 type island struct {
-	mu     sync.RWMutex // held for reading by requests
-	dir    string
-	hub    *hub.Hub
-	server *pushapi.Server
+	mu      sync.RWMutex // held for reading by requests
+	options hub.Options
+	limits  pushapi.Limits
+	// between stands between the hub and the server; may be nil.
+	between func(pushapi.Store) pushapi.Store
+	hub     *hub.Hub
+	server  *pushapi.Server
 }
 
 func (i *island) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -26,13 +29,17 @@ func (i *island) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.server.ServeHTTP(w, r)
 }
 
-func (i *island) start(t *testing.T) {
+func (i *island) start(t testing.TB) {
 	t.Helper()
-	h, err := hub.Open(t.Context(), hub.Options{Dir: i.dir, Search: true})
+	h, err := hub.Open(t.Context(), i.options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: service.PushAPIStore(h)})
+	store := service.PushAPIStore(h)
+	if i.between != nil {
+		store = i.between(store)
+	}
+	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: store, Limits: i.limits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,9 +59,16 @@ func (i *island) restart(t *testing.T) {
 // newIsland returns an island and its address.
 func newIsland(t *testing.T) (*island, string, string) {
 	t.Helper()
-	i := &island{dir: t.TempDir()}
+	i := &island{options: hub.Options{Dir: t.TempDir(), Search: true}}
+	host, port := i.listen(t, i)
+	return i, host, port
+}
+
+// listen starts the island behind a handler that leads to it.
+func (i *island) listen(t testing.TB, h http.Handler) (host, port string) {
+	t.Helper()
 	i.start(t)
-	server := httptest.NewUnstartedServer(i)
+	server := httptest.NewUnstartedServer(h)
 	server.Config.DisableGeneralOptionsHandler = true
 	server.Start()
 	t.Cleanup(func() {
@@ -67,7 +81,7 @@ func newIsland(t *testing.T) (*island, string, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return i, host, port
+	return host, port
 }
 
 func TestClientAndServerConform(t *testing.T) {

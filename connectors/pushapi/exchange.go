@@ -104,15 +104,15 @@ func (c *HTTPPushAPI) diagnose(ctx context.Context, call *call, err error) error
 // try sends a call once. wait is what the server asks for before the next
 // time.
 func (c *HTTPPushAPI) try(ctx context.Context, call *call) (r *reply, wait time.Duration, err error) {
-	ctx, watch := newWatchdog(ctx, c.opts.Timeout)
+	ctx, watch := httpx.Watch(ctx, c.opts.Timeout, fmt.Errorf("nothing came for %s: %w", c.opts.Timeout, context.DeadlineExceeded))
 	request, body, err := c.request(ctx, call, watch)
 	if err != nil {
-		watch.end()
+		watch.End()
 		return nil, 0, c.fail(call, err)
 	}
-	watch.start()
+	watch.Start()
 	response, err := c.http.Do(request) //nolint:bodyclose // reply.close closes it
-	watch.stop()
+	watch.Stop()
 	if err != nil {
 		cause := body.finish()
 		if part, ok := errors.AsType[*partError](cause); ok {
@@ -120,12 +120,12 @@ func (c *HTTPPushAPI) try(ctx context.Context, call *call) (r *reply, wait time.
 		} else if watched := context.Cause(ctx); watched != nil {
 			err = watched
 		}
-		watch.end()
+		watch.End()
 		return nil, 0, c.fail(call, err)
 	}
-	r = &reply{Response: response, body: watch.reader(response.Body), end: func() {
+	r = &reply{Response: response, body: watch.Reader(response.Body), end: func() {
 		_ = body.finish() // the server has answered: what it did not read does not matter
-		watch.end()
+		watch.End()
 	}}
 	if response.StatusCode/100 == 2 {
 		return r, 0, nil
@@ -188,7 +188,7 @@ func waitAsked(h http.Header) time.Duration {
 }
 
 // request builds the request of one attempt.
-func (c *HTTPPushAPI) request(ctx context.Context, call *call, watch *watchdog) (*http.Request, *requestBody, error) {
+func (c *HTTPPushAPI) request(ctx context.Context, call *call, watch *httpx.Watchdog) (*http.Request, *requestBody, error) {
 	method := call.command.Method(c.opts.Dialect)
 	target := *c.base
 	target.Path = call.command.path(c.connector, c.opts.Dialect)
@@ -219,7 +219,7 @@ func (c *HTTPPushAPI) request(ctx context.Context, call *call, watch *watchdog) 
 		return nil, nil, errors.Join(err, body.finish())
 	}
 	if content != nil {
-		request.Body, request.ContentLength = io.NopCloser(watch.feeder(content)), length
+		request.Body, request.ContentLength = io.NopCloser(watch.Feeder(content)), length
 		request.Header.Set("Content-Type", media)
 	}
 	maps.Copy(request.Header, call.header)
@@ -264,54 +264,3 @@ func (b *requestBody) finish() error {
 	b.done <- err
 	return err
 }
-
-// watchdog ends a request in which the server is silent for too long. The time
-// that this side takes to produce or to consume does not count.
-type watchdog struct {
-	ctx    context.Context //nolint:containedctx // a watchdog lives for one request
-	limit  time.Duration
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
-}
-
-func newWatchdog(ctx context.Context, limit time.Duration) (context.Context, *watchdog) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{ctx: ctx, limit: limit, cancel: cancel}
-	w.timer = time.AfterFunc(limit, func() { cancel(fmt.Errorf("nothing came for %s: %w", limit, context.DeadlineExceeded)) })
-	w.timer.Stop()
-	return ctx, w
-}
-
-func (w *watchdog) start() { w.timer.Reset(w.limit) }
-func (w *watchdog) stop()  { w.timer.Stop() }
-
-func (w *watchdog) end() {
-	w.timer.Stop()
-	w.cancel(nil)
-}
-
-// reader watches a reply's body: the server has to deliver.
-func (w *watchdog) reader(r io.Reader) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		w.start()
-		n, err := r.Read(p)
-		w.stop()
-		if cause := context.Cause(w.ctx); err != nil && err != io.EOF && cause != nil { //nolint:errorlint // a wrapped io.EOF is not the end but a failure
-			err = cause
-		}
-		return n, err
-	})
-}
-
-// feeder watches a request's body: the server has to take it.
-func (w *watchdog) feeder(r io.Reader) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		w.stop()
-		defer w.start()
-		return r.Read(p)
-	})
-}
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -27,11 +27,12 @@ type faultyStore struct {
 	corpus error
 	// entry fails the enumeration of that number, from 1, at the given entry.
 	entry func(enumeration, entry int) error
-	// write is called before every commit.
-	write func() error
-	count atomic.Int32
-	open  atomic.Int32 // snapshots
-	begun atomic.Int32 // writes that were neither committed nor discarded
+	// write is called before every commit, written after one that took effect.
+	write   func() error
+	written func(c pushapi.StoreCommit)
+	count   atomic.Int32
+	open    atomic.Int32 // snapshots
+	begun   atomic.Int32 // writes that were neither committed nor discarded
 }
 
 func (s *faultyStore) Corpus(ctx context.Context, connector string) (pushapi.Corpus, error) {
@@ -72,7 +73,11 @@ func (w faultyWrite) Commit(ctx context.Context, c pushapi.StoreCommit) (gapless
 			return gapless.Receipt{}, err
 		}
 	}
-	return w.StoreWrite.Commit(ctx, c)
+	receipt, err := w.StoreWrite.Commit(ctx, c)
+	if err == nil && w.store.written != nil {
+		w.store.written(c)
+	}
+	return receipt, err
 }
 
 func (w faultyWrite) Discard() error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -147,9 +146,14 @@ func (h *Hub) contents(ctx context.Context, connector string, p gapless.Partitio
 // clip returns the part of r in which keys can begin with prefix, and whether
 // there is any.
 func clip(r gapless.KeyRange, prefix string) (gapless.KeyRange, bool) {
-	r.From = max(r.From, prefix)
-	if end := string(prefixEnd([]byte(prefix))); end != "" && (r.To == "" || end < r.To) {
-		r.To = end
+	return intersect(r, gapless.KeyRange{From: prefix, To: string(prefixEnd([]byte(prefix)))})
+}
+
+// intersect returns what is in both ranges, and whether that is anything.
+func intersect(r, o gapless.KeyRange) (gapless.KeyRange, bool) {
+	r.From = max(r.From, o.From)
+	if r.To == "" || o.To != "" && o.To < r.To {
+		r.To = o.To
 	}
 	return r, r.To == "" || r.From < r.To
 }
@@ -210,62 +214,61 @@ func (m *moment) close() {
 	m.hub.views.release(m.records)
 }
 
-// split returns the boundaries in r of the highest level that has n-1 of them,
-// or of the lowest.
-func (m *moment) split(ctx context.Context, r gapless.KeyRange, n int) (cuts []string, err error) {
-	lower, upper := stretchKey(m.collection.id, r.From+"\x00"), prefixEnd(stretchKey(m.collection.id, ""))
-	if r.To != "" {
-		upper = stretchKey(m.collection.id, r.To)
-	}
-	it, err := m.sums.snap.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return nil, err
-	}
-	defer closing(it, &err)
-	level, above := boundaryBits, 0 // of cuts, those that are of a higher level
-	for ok := it.First(); ok; ok = it.Next() {
-		key := stretchFrom(it.Key())
-		of := hashLevel(proof.KeyHash(key))
-		if of < level {
-			continue
-		}
-		cuts = append(cuts, string(key))
-		if of > level {
-			above++
-		}
-		for level < maxLevel && (above >= n-1 || len(cuts) > proof.MaxCuts) {
-			level++
-			cuts = slices.DeleteFunc(cuts, func(cut string) bool { return hashLevel(proof.KeyHash([]byte(cut))) < level })
-			above = 0
-			for _, cut := range cuts {
-				if hashLevel(proof.KeyHash([]byte(cut))) > level {
-					above++
-				}
-			}
-		}
-	}
-	return cuts, context.Cause(ctx)
-}
-
+// maxLevel is the level of a key whose hash is as rare as can be.
 const maxLevel = 64
 
 // hashLevel returns the level of a key, given its hash: keys of a level are
 // half as many as those of the level below.
 func hashLevel(key gapless.Hash128) int { return bits.TrailingZeros64(key.Lo) }
 
-// sum adds up r, which is cut by cuts.
+// split returns the keys in r at which stretches begin, of the highest level
+// of which there are n-1 of them, or of the lowest.
+func (m *moment) split(ctx context.Context, r gapless.KeyRange, n int) (cuts []string, err error) {
+	var counts [maxLevel + 1]int
+	if err := m.beginnings(ctx, r, func(_ []byte, level int) { counts[level]++ }); err != nil {
+		return nil, err
+	}
+	lowest, count := maxLevel+1, 0
+	for lowest > boundaryBits && count < n-1 && count+counts[lowest-1] <= proof.MaxCuts {
+		lowest--
+		count += counts[lowest]
+	}
+	cuts = make([]string, 0, count)
+	return cuts, m.beginnings(ctx, r, func(key []byte, level int) {
+		if level >= lowest {
+			cuts = append(cuts, string(key))
+		}
+	})
+}
+
+// beginnings calls fn for the keys inside of r at which stretches begin.
+func (m *moment) beginnings(ctx context.Context, r gapless.KeyRange, fn func(key []byte, level int)) (err error) {
+	lower, upper := stretchKey(m.collection.id, r.From+"\x00"), prefixEnd(stretchKey(m.collection.id, ""))
+	if r.To != "" {
+		upper = stretchKey(m.collection.id, r.To)
+	}
+	it, err := m.sums.snap.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return err
+	}
+	defer closing(it, &err)
+	for ok := it.First(); ok; ok = it.Next() {
+		key := stretchFrom(it.Key())
+		fn(key, hashLevel(proof.KeyHash(key)))
+	}
+	return context.Cause(ctx)
+}
+
+// sum adds up r, which is cut by cuts: stretches as a whole where that can be,
+// else record by record.
 func (m *moment) sum(ctx context.Context, r gapless.KeyRange, cuts []string, sums *proof.Sums) error {
-	var partial gapless.KeyRange // stretches of which not everything is wanted at once
-	pending := false
+	var partial *gapless.KeyRange // stretches side by side that are added up by record
 	flush := func() error {
-		if !pending {
+		if partial == nil {
 			return nil
 		}
-		pending = false
-		within := gapless.KeyRange{From: max(partial.From, r.From), To: partial.To}
-		if r.To != "" && (within.To == "" || r.To < within.To) {
-			within.To = r.To
-		}
+		within, _ := intersect(*partial, r)
+		partial = nil
 		return m.hub.eachContent(ctx, m.records, m.collection, within, func(key []byte, content gapless.Hash128) error {
 			sums.Add(key, content)
 			return nil
@@ -275,13 +278,13 @@ func (m *moment) sum(ctx context.Context, r gapless.KeyRange, cuts []string, sum
 		for len(cuts) > 0 && cuts[0] <= s.From {
 			cuts = cuts[1:]
 		}
-		cut := len(cuts) > 0 && (s.To == "" || cuts[0] < s.To)
-		if !cut && s.From >= r.From && (r.To == "" || s.To != "" && s.To <= r.To) {
+		inside, _ := intersect(s.KeyRange, r)
+		if inside == s.KeyRange && (len(cuts) == 0 || !s.Holds(cuts[0])) {
 			sums.AddDigest([]byte(s.From), s.Digest)
 			return flush()
 		}
-		if !pending {
-			pending, partial.From = true, s.From
+		if partial == nil {
+			partial = &gapless.KeyRange{From: s.From}
 		}
 		partial.To = s.To
 		return nil

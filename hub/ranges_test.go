@@ -564,50 +564,77 @@ func TestHostileKeys(t *testing.T) {
 	}
 }
 
-// TestSumsOfOneMoment asks while there are pushes, each of which moves a
-// record from one range to another.
-func TestSumsOfOneMoment(t *testing.T) {
+// TestSplitIsBounded has more stretches than cuts are returned.
+func TestSplitIsBounded(t *testing.T) {
 	t.Parallel()
 	h := open(t, Options{})
 	s := session(t, h, "docs", 1)
 	var list []gapless.Change
-	for i := range 2000 {
-		list = append(list, upsert(fmt.Sprintf("%c%05d", 'a'+rune(i%2)*12, i), `{}`))
+	for i := 0; len(list) <= proof.MaxCuts; i++ {
+		if key := fmt.Sprint(i); hashLevel(proof.KeyHash([]byte(key))) >= boundaryBits {
+			list = append(list, upsert(key, `{}`))
+		}
+	}
+	push(t, s, list...)
+	syncNow(t, s)
+	for _, n := range []int{-1, 0, 1, 2, 1000, proof.MaxCuts, 1 << 40} {
+		cuts, err := s.Split(t.Context(), items, gapless.KeyRange{}, n)
+		if err != nil || len(cuts) < min(n-1, proof.MaxCuts/4) || len(cuts) > min(4*max(n-1, 0), proof.MaxCuts) {
+			t.Errorf("%d ranges: %d cuts, %v", n, len(cuts), err)
+		}
+	}
+}
+
+// TestSumsOfOneMoment asks while there are pushes, each of which replaces one
+// record by another in some other place.
+func TestSumsOfOneMoment(t *testing.T) {
+	t.Parallel()
+	keys := boundaryKeys(400)
+	h := open(t, Options{Dir: "hub", fs: crashable()})
+	s := session(t, h, "docs", 1)
+	random := rand.New(rand.NewPCG(1, 2))
+	random.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	var list []gapless.Change
+	for _, key := range keys[:200] {
+		list = append(list, upsert(key, `{}`))
 	}
 	push(t, s, list...)
 	syncNow(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			from, to := "a", "m"
-			if i/1000%2 == 1 {
-				from, to = to, from
-			}
-			key := fmt.Sprintf("%05d", i%1000*2)
-			push(t, s, remove(from+key), upsert(to+key, `{}`))
+		for ctx.Err() == nil {
+			i, j := random.IntN(200), 200+random.IntN(200)
+			push(t, s, remove(keys[i]), upsert(keys[j], `{}`))
+			keys[i], keys[j] = keys[j], keys[i]
 			syncNow(t, s)
 		}
 	})
-	for range 3 {
-		wg.Go(func() {
-			for range 100 {
-				sums, err := s.Sum(t.Context(), items, gapless.KeyRange{}, []string{"b"})
-				if err != nil || sums[0].Count+sums[1].Count != 2000 {
+	var asking sync.WaitGroup
+	for i := range 3 {
+		asking.Go(func() {
+			for range 300 {
+				sums, err := s.Sum(t.Context(), items, gapless.KeyRange{}, []string{"a/05", "b/1", "c"}[i:])
+				total := uint64(0)
+				for _, sum := range sums {
+					total += sum.Count
+				}
+				if err != nil || total != 200 {
 					t.Errorf("%+v, %v", sums, err)
 					return
 				}
 			}
 		})
 	}
-	wg.Go(func() {
-		defer cancel()
+	asking.Go(func() {
 		for range 20 {
 			if err := h.Recount(t.Context(), "docs", items.Collection); err != nil {
 				t.Error(err)
 			}
 		}
 	})
+	asking.Wait()
+	cancel()
 	wg.Wait()
 	if err := checkStored(t.Context(), h, "docs"); err != nil {
 		t.Error(err)
@@ -667,8 +694,17 @@ func TestSumsSurviveCrashes(t *testing.T) {
 			more = append(more, upsert(key, `{"n":1}`))
 		}
 	}
-	for _, anew := range []bool{false, true} {
-		t.Run(fmt.Sprintf("anew %v", anew), func(t *testing.T) {
+	tests := []struct {
+		name    string
+		changes []gapless.Change
+		anew    bool
+	}{
+		{"what has changed", more, false},
+		{"everything", more, true},
+		{"everything, nothing has changed", nil, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			fs := crashable()
 			h := open(t, Options{Dir: "hub", fs: fs})
@@ -678,7 +714,7 @@ func TestSumsSurviveCrashes(t *testing.T) {
 			if err := checkStored(t.Context(), h, "docs"); err != nil {
 				t.Fatal(err)
 			}
-			push(t, s, more...)
+			push(t, s, tt.changes...)
 			syncNow(t, s)
 			if err := h.store.flushLog(); err != nil {
 				t.Fatal(err)
@@ -686,7 +722,7 @@ func TestSumsSurviveCrashes(t *testing.T) {
 			before, _ := logOf(t, fs)
 			of := h.names.collection("docs", items.Collection)
 			of.sums.batchBytes, of.sums.dirtyBytes = 1, 500
-			m, err := h.moment(t.Context(), of, anew)
+			m, err := h.moment(t.Context(), of, tt.anew)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -105,21 +105,20 @@ func (c *Client) send(ctx context.Context, call *call, read func(status int, bod
 
 // try sends a call once.
 func (c *Client) try(ctx context.Context, call *call, read func(status int, body io.Reader) error) (wait time.Duration, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	w := &watchdog{limit: c.opts.Timeout}
-	w.timer = time.AfterFunc(w.limit, func() { cancel(errSilent) })
-	defer w.timer.Stop()
+	ctx, w := httpx.Watch(ctx, c.opts.Timeout, errSilent)
+	defer w.End()
 	request, err := c.request(ctx, call, w)
 	if err != nil {
 		return 0, gapless.Unrecoverable(fmt.Errorf("%s: %w", call.what, err))
 	}
+	w.Start()
 	response, err := c.http.Do(request)
+	w.Stop()
 	if err != nil {
 		return 0, unreachable(ctx, call, err)
 	}
 	defer func() { _ = response.Body.Close() }() // what was read is judged already
-	body := w.reader(response.Body)
+	body := w.Reader(response.Body)
 	if !call.accepts(response.StatusCode) {
 		text, _ := io.ReadAll(io.LimitReader(body, 4<<10)) // of a refusal, any part will do
 		refused := &Error{What: call.what, Status: response.StatusCode, Message: clip(string(text))}
@@ -135,7 +134,7 @@ func (c *Client) try(ctx context.Context, call *call, read func(status int, body
 	return 0, nil
 }
 
-func (c *Client) request(ctx context.Context, call *call, w *watchdog) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, call *call, w *httpx.Watchdog) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, call.method, call.url, nil)
 	if err != nil {
 		return nil, errors.New("the address of the request is none") // the error repeats ids
@@ -143,7 +142,7 @@ func (c *Client) request(ctx context.Context, call *call, w *watchdog) (*http.Re
 	if len(call.body) > 0 {
 		request.ContentLength = int64(len(call.body))
 		request.GetBody = func() (io.ReadCloser, error) {
-			return io.NopCloser(w.reader(bytes.NewReader(call.body))), nil
+			return io.NopCloser(w.Feeder(bytes.NewReader(call.body))), nil
 		}
 		request.Body, _ = request.GetBody()
 	}
@@ -210,23 +209,4 @@ func unsettled(err error) error {
 		return gapless.Recoverable(err)
 	}
 	return err
-}
-
-// watchdog ends an exchange in which nothing moves.
-type watchdog struct {
-	limit time.Duration
-	timer *time.Timer
-}
-
-func (w *watchdog) reader(r io.Reader) io.Reader { return &watched{w, r} }
-
-type watched struct {
-	*watchdog
-	r io.Reader
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	w.timer.Reset(w.limit)
-	return n, err
 }

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -82,12 +81,12 @@ type call struct {
 type answer struct {
 	*http.Response
 	body io.Reader
-	*watchdog
+	*httpx.Watchdog
 }
 
 // Close releases the connection.
 func (a *answer) Close() error {
-	a.end()
+	a.End()
 	return a.Response.Body.Close()
 }
 
@@ -186,67 +185,28 @@ func (s *server) begin(ctx context.Context, c *call) (_ *answer, wait time.Durat
 	if c.body != nil {
 		body = bytes.NewReader(c.body)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{limit: s.access.Timeout, cancel: cancel}
-	w.timer = time.AfterFunc(w.limit, w.bark)
+	ctx, w := httpx.Watch(ctx, s.access.Timeout, fmt.Errorf("nothing came for %s", s.access.Timeout))
 	request, err := http.NewRequestWithContext(ctx, c.method, c.url, body)
 	if err != nil {
-		w.end()
+		w.End()
 		return nil, 0, gapless.Misconfigured(fmt.Errorf("%s: the address is no URL", c.what))
 	}
 	request.Header.Set("User-Agent", "gapless")
 	// Without it a server may send what is no longer the file that it hashed.
 	request.Header.Set("Accept-Encoding", "identity")
 	maps.Copy(request.Header, c.header)
+	w.Start()
 	response, err := s.http.Do(request) //nolint:bodyclose // answer.Close closes it
 	if err != nil {
-		defer w.end()
+		defer w.End()
 		return nil, 0, s.unreachable(ctx, c.what, err)
 	}
-	w.timer.Stop()
-	a := &answer{Response: response, body: &watched{w, response.Body}, watchdog: w}
+	w.Stop()
+	a := &answer{Response: response, body: w.Reader(response.Body), Watchdog: w}
 	if a.StatusCode/100 == 2 || c.takes != nil && c.takes(response) {
 		return a, 0, nil
 	}
 	err = s.refuse(c, a)
 	_ = a.Close() // a refusal either way
 	return nil, httpx.RetryAfter(a.Header, time.Now()), err
-}
-
-// watchdog ends an exchange in which nothing moves while it is waited for.
-type watchdog struct {
-	limit  time.Duration
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
-	barked atomic.Bool
-}
-
-func (w *watchdog) bark() {
-	w.barked.Store(true)
-	w.cancel(w.silence())
-}
-
-func (w *watchdog) silence() error { return fmt.Errorf("nothing came for %s", w.limit) }
-
-func (w *watchdog) end() {
-	w.timer.Stop()
-	w.cancel(nil)
-}
-
-// watched is a body whose sender has to deliver; the time that the reader
-// takes does not count.
-type watched struct {
-	*watchdog
-	body io.Reader
-}
-
-// Read implements [io.Reader].
-func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(w.limit)
-	n, err := w.body.Read(p)
-	w.timer.Stop()
-	if err != nil && err != io.EOF && w.barked.Load() { //nolint:errorlint // a wrapped io.EOF is not the end but a failure
-		err = w.silence()
-	}
-	return n, err
 }

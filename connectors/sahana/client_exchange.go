@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -173,21 +172,20 @@ func (c *client) send(ctx context.Context, call *call, read func(a *answer) erro
 
 // begin sends a call once and returns an answer that is no refusal.
 func (c *client) begin(ctx context.Context, call *call) (_ *answer, wait time.Duration, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{limit: c.opts.Timeout, cancel: cancel}
-	w.timer = time.AfterFunc(w.limit, w.bark)
+	ctx, w := httpx.Watch(ctx, c.opts.Timeout, errSilent)
 	request, err := c.request(ctx, call)
 	if err != nil {
-		w.end()
+		w.End()
 		return nil, 0, gapless.Misconfigured(fmt.Errorf("%s: %w", call.what, err))
 	}
+	w.Start()
 	response, err := c.http.Do(request) //nolint:bodyclose // the answer is closed by whoever gets it
 	if err != nil {
-		defer w.end()
+		defer w.End()
 		return nil, 0, unreachable(ctx, call, err)
 	}
-	w.timer.Stop()
-	a := &answer{response.StatusCode, response.Header, &watched{w, response.Body}}
+	w.Stop()
+	a := &answer{response.StatusCode, response.Header, &watched{w, w.Reader(response.Body), response.Body}}
 	if a.status/100 == 2 && a.header.Get(s3.ServiceHeader) != "" {
 		c.kin.Store(true) // for good: what a proxy says in between means nothing
 	}
@@ -219,43 +217,22 @@ func (c *client) request(ctx context.Context, call *call) (*http.Request, error)
 	return request, nil
 }
 
-// watchdog ends an exchange in which nothing moves while it is waited for.
-type watchdog struct {
-	limit  time.Duration
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
-	barked atomic.Bool
-}
-
-func (w *watchdog) bark() {
-	w.barked.Store(true)
-	w.cancel(errSilent)
-}
-
-func (w *watchdog) end() {
-	w.timer.Stop()
-	w.cancel(nil)
-}
-
+// watched is a body whose sender has to deliver.
 type watched struct {
-	*watchdog
-	body io.ReadCloser
+	*httpx.Watchdog
+	io.Reader
+	body io.Closer
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(w.limit)
-	n, err := w.body.Read(p)
-	w.timer.Stop()
-	switch {
-	case err == nil || errors.Is(err, io.EOF):
+	n, err := w.Reader.Read(p)
+	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
-	case w.barked.Load():
-		err = errSilent
 	}
 	return n, fmt.Errorf("%w: %w", errBroken, err)
 }
 
 func (w *watched) Close() error {
-	w.end()
+	w.End()
 	return w.body.Close()
 }

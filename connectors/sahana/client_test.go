@@ -87,17 +87,15 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestWatchdog barks while something is waited for, and not while the answer
-// waits for whoever takes it.
-func TestWatchdog(t *testing.T) {
+// TestSilentAnswer ends while it is waited for, and not while it waits for
+// whoever takes it.
+func TestSilentAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		w := &watchdog{limit: time.Minute, cancel: cancel}
-		w.timer = time.AfterFunc(w.limit, w.bark)
+		ctx, w := httpx.Watch(t.Context(), time.Minute, errSilent)
 		body, sender := io.Pipe()
 		defer context.AfterFunc(ctx, func() { _ = sender.CloseWithError(context.Canceled) })()
-		answer := &watched{w, body}
+		answer := &watched{w, w.Reader(body), body}
 		go func() { _, _ = io.WriteString(sender, "a") }()
 		if n, err := answer.Read(make([]byte, 1)); n != 1 || err != nil {
 			t.Error(n, err)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"sync"
 	"testing"
 
@@ -17,8 +18,6 @@ type island struct {
 	mu      sync.RWMutex // held for reading by requests
 	options hub.Options
 	limits  pushapi.Limits
-	// between stands between the hub and the server; may be nil.
-	between func(pushapi.Store) pushapi.Store
 	hub     *hub.Hub
 	server  *pushapi.Server
 }
@@ -35,11 +34,7 @@ func (i *island) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := service.PushAPIStore(h)
-	if i.between != nil {
-		store = i.between(store)
-	}
-	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: store, Limits: i.limits})
+	server, err := pushapi.NewServer(pushapi.ServerOptions{Store: service.PushAPIStore(h), Limits: i.limits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,9 +45,35 @@ func (i *island) restart(t *testing.T) {
 	t.Helper()
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.move(t, i.options.Dir)
+}
+
+// kill restarts the server as it is after its process was killed: what was not
+// synced has not reached the folder.
+func (i *island) kill(t testing.TB) {
+	t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	left := t.TempDir()
+	must(t, os.CopyFS(left, os.DirFS(i.options.Dir)))
+	i.move(t, left)
+}
+
+// replace puts an empty server in the place of this one.
+func (i *island) replace(t testing.TB) {
+	t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.move(t, t.TempDir())
+}
+
+// move restarts the server with another folder.
+func (i *island) move(t testing.TB, dir string) {
+	t.Helper()
 	if err := i.hub.Close(); err != nil {
 		t.Fatal(err)
 	}
+	i.options.Dir = dir
 	i.start(t)
 }
 

@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,114 +17,52 @@ import (
 	"github.com/gapless-sync/gapless/hub"
 )
 
-// volatile is an island on a disk that loses what was not synced when the power
-// fails.
-type volatile struct {
-	*island
-	t testing.TB
-	// durable are the sizes of the logs of the store when it last synced.
-	durable  map[string]int64
-	failures int
-}
-
-// newVolatile returns an island behind a breaker, and its address.
-func newVolatile(t testing.TB, b *gaplesstest.Breaker) (v *volatile, host, port string) {
-	t.Helper()
-	v = &volatile{island: &island{options: hub.Options{Dir: t.TempDir()}, limits: pushapi.Limits{PartBytes: maxPart}}, t: t}
-	v.between = func(store pushapi.Store) pushapi.Store {
-		v.durable = v.logs()
-		return &faultyStore{Store: store, written: func(c pushapi.StoreCommit) {
-			if c.Sync {
-				v.durable = v.logs()
-			}
-		}}
-	}
-	host, port = v.listen(t, b.Handler(v))
-	return v, host, port
-}
-
-// maxPart is the size of the largest part that a volatile island takes.
+// maxPart is the size of the largest part that the servers of these checks take.
 const maxPart = 1000
 
-// logs returns the sizes of the files that changes are written to first.
-func (v *volatile) logs() map[string]int64 {
-	sizes := map[string]int64{}
-	must(v.t, fs.WalkDir(os.DirFS(v.options.Dir), ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".log" {
-			return err
-		}
-		info, err := entry.Info()
-		if err == nil {
-			sizes[path] = info.Size()
-		}
-		return err
-	}))
-	return sizes
-}
-
-// fail is a power failure: the server goes on with what its disk holds, of what
-// was not synced nothing or, every other time, a torn half.
-func (v *volatile) fail() {
-	v.t.Helper()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	left := v.t.TempDir()
-	must(v.t, os.CopyFS(left, os.DirFS(v.options.Dir)))
-	for path, size := range v.logs() {
-		if v.failures%2 == 0 {
-			size = v.durable[path]
-		} else {
-			size = (v.durable[path] + size) / 2
-		}
-		must(v.t, os.Truncate(filepath.Join(left, path), size))
-	}
-	v.failures++
-	v.goOn(left)
-}
-
-// goOn has the server come back with another folder.
-func (v *volatile) goOn(dir string) {
-	v.t.Helper()
-	must(v.t, v.hub.Close())
-	v.options.Dir = dir
-	v.start(v.t)
+// newBroken returns an island behind a breaker, and its address.
+func newBroken(t testing.TB, b *gaplesstest.Breaker) (i *island, host, port string) {
+	t.Helper()
+	i = &island{options: hub.Options{Dir: t.TempDir()}, limits: pushapi.Limits{PartBytes: maxPart}}
+	host, port = i.listen(t, b.Handler(i))
+	return i, host, port
 }
 
 // holds reads the synced documents of the connector behind the server's back.
-func (v *volatile) holds() map[string]int {
-	v.t.Helper()
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	session, err := v.hub.Session(v.t.Context(), "kit", 0)
-	must(v.t, err)
+func (i *island) holds(t testing.TB) map[string]int {
+	t.Helper()
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	session, err := i.hub.Session(t.Context(), "kit", 0)
+	must(t, err)
 	documents, held := gapless.Partition{ID: "document", Collection: "document"}, map[string]int{}
 	var keys []string
-	must(v.t, session.Enumerate(v.t.Context(), documents, func(key, _ []byte) error {
+	must(t, session.Enumerate(t.Context(), documents, func(key, _ []byte) error {
 		keys = append(keys, string(key))
 		return nil
 	}))
 	for _, key := range keys {
-		r, err := session.Get(v.t.Context(), documents, key)
-		must(v.t, err)
-		held[key[strings.IndexByte(key, '/')+1:]] = v.revision(&r)
+		r, err := session.Get(t.Context(), documents, key)
+		must(t, err)
+		held[key[strings.IndexByte(key, '/')+1:]] = revisionOf(t, &r)
 	}
-	must(v.t, session.Close())
+	must(t, session.Close())
 	return held
 }
 
-// revision returns that of a document, or -1 if its stamp, its metas and its
+// revisionOf returns that of a document, or -1 if its stamp, its metas and its
 // part do not agree.
-func (v *volatile) revision(r *gapless.Record) int {
-	v.t.Helper()
+func revisionOf(t testing.TB, r *gapless.Record) int {
+	t.Helper()
 	n, err := strconv.Atoi(gjson.GetBytes(r.Data, "n").Str)
 	if err != nil {
 		return -1
 	}
 	for _, part := range r.Parts {
-		content, err := part.Open(v.t.Context())
-		must(v.t, err)
+		content, err := part.Open(t.Context())
+		must(t, err)
 		text, err := io.ReadAll(content)
-		must(v.t, err, content.Close())
+		must(t, err, content.Close())
 		if string(text) != strconv.Itoa(n) || r.Version != strconv.Itoa(n) {
 			return -1
 		}
@@ -146,8 +81,8 @@ func document(p gapless.Partition, name string, revision int, content string) ga
 	return r
 }
 
-// TestDestinationSurvival pushes into our own server, whose hub loses what was
-// not synced, through a network that breaks.
+// TestDestinationSurvival pushes into our own server, which is killed and loses
+// what was not synced, through a network that breaks.
 func TestDestinationSurvival(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]pushapi.HTTPOptions{
@@ -158,23 +93,19 @@ func TestDestinationSurvival(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			gaplesstest.CheckDestination(t, gaplesstest.DestinationCase{New: func(t testing.TB, b *gaplesstest.Breaker) gaplesstest.DestinationSystem {
-				v, host, port := newVolatile(t, b)
+				i, host, port := newBroken(t, b)
 				return gaplesstest.DestinationSystem{
 					Open: func() gapless.Destination { return pushapi.DestinationOf(host, port, pushapi.Impatient(options)) },
 					Record: func(p gapless.Partition, name string, revision int) gapless.Record {
 						return document(p, name, revision, strconv.Itoa(revision))
 					},
-					Holds: v.holds,
+					Holds: func() map[string]int { return i.holds(t) },
 					Refused: func(p gapless.Partition, name string) gapless.Record {
 						return document(p, name, 1, strings.Repeat("1", maxPart+1))
 					},
-					Crash:  v.fail,
-					Server: true,
-					Replace: func() {
-						v.mu.Lock()
-						defer v.mu.Unlock()
-						v.goOn(t.TempDir())
-					},
+					Crash:   func() { i.kill(t) },
+					Server:  true,
+					Replace: func() { i.replace(t) },
 				}
 			}})
 		})
@@ -188,14 +119,14 @@ func TestSourceSurvival(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			gaplesstest.CheckSource(t, gaplesstest.SourceCase{New: func(t testing.TB, b *gaplesstest.Breaker) gaplesstest.SourceSystem {
-				v, host, port := newVolatile(t, b)
+				i, host, port := newBroken(t, b)
 				b.EmptyPage = func(r *http.Request, body []byte) []byte {
 					if strings.Contains(r.URL.Path, "enumerate") {
 						return nil
 					}
 					return body
 				}
-				session, err := v.hub.Session(t.Context(), "kit", 1)
+				session, err := i.hub.Session(t.Context(), "kit", 1)
 				must(t, err)
 				change := func(c gapless.Change) {
 					b := &gapless.Batch{Partition: gapless.Partition{ID: "document", Collection: "document"}}

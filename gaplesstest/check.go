@@ -51,9 +51,9 @@ func runChecks[W any](t *testing.T, checks []check[W], except map[string]string,
 // patience is how long a call may go on after it was told to end.
 const patience = 5 * time.Second
 
-// ends runs fn and fails t if it does not return within patience after the
-// context of stop, from which point on it has no reason to go on.
-func ends(t testing.TB, what string, stop context.Context, fn func() error) error {
+// ends runs fn and fails t if it does not return within patience after stop is
+// done, from which point on it has no reason to go on.
+func ends(stop context.Context, t testing.TB, what string, fn func() error) error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
@@ -118,9 +118,12 @@ func points(n, most int) []int {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// some returns the smaller of two sizes under -short.
-func some(long, short int) int {
-	if testing.Short() {
+// brief says that fewer points are tried, as under -short.
+type brief bool
+
+// some returns one of two sizes.
+func (b brief) some(long, short int) int {
+	if b {
 		return short
 	}
 	return long

@@ -66,7 +66,7 @@ func CheckDestination(t *testing.T, c DestinationCase) {
 
 func (c DestinationCase) world(t testing.TB) *inside {
 	b := newBreaker()
-	w := &inside{DestinationSystem: c.New(t, b), t: t, breaker: b}
+	w := &inside{DestinationSystem: c.New(t, b), t: t, breaker: b, brief: brief(testing.Short())}
 	t.Cleanup(b.release) // before servers that wait for what is stalled are closed
 	if w.Open == nil {
 		t.Fatal("DestinationSystem.Open is required")

@@ -2,6 +2,7 @@ package gaplesstest
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"testing"
 
@@ -15,7 +16,7 @@ func memoryDestination() DestinationCase {
 		d, ids := NewDestination("1"), 1
 		d.Faults.Set(func(string, int, int) error {
 			err := b.Call(context.Background())
-			if err == Lost {
+			if errors.Is(err, Lost) {
 				return Ambiguous(gapless.Recoverable(err))
 			}
 			return mean(err)

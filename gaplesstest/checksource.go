@@ -62,7 +62,7 @@ func CheckSource(t *testing.T, c SourceCase) {
 
 func (c SourceCase) world(t testing.TB) *outside {
 	b := newBreaker()
-	o := &outside{SourceSystem: c.New(t, b), t: t, breaker: b}
+	o := &outside{SourceSystem: c.New(t, b), t: t, breaker: b, brief: brief(testing.Short())}
 	t.Cleanup(b.release) // before servers that wait for what is stalled are closed
 	if o.Open == nil || o.Put == nil {
 		t.Fatal("SourceSystem.Open and Put are required")

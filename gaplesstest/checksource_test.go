@@ -2,6 +2,7 @@ package gaplesstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -32,12 +33,10 @@ func memorySource(model gapless.ChangeModel) SourceCase {
 
 // mean classifies a fault as a connector should.
 func mean(err error) error {
-	switch err {
-	case nil:
-		return nil
-	case Unauthorized:
+	switch {
+	case errors.Is(err, Unauthorized):
 		return gapless.Because(gapless.CauseAuthentication, err)
-	case Forbidden:
+	case errors.Is(err, Forbidden):
 		return gapless.Because(gapless.CauseForbidden, err)
 	}
 	return gapless.Recoverable(err)

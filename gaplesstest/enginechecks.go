@@ -85,10 +85,10 @@ func checkSourceEngine(t testing.TB, o *outside) {
 	o.breaker.arm(0, "")
 	w.clean("the next run")
 	calls, _ := o.breaker.disarm()
-	for i, n := range points(calls, some(8, 3)) {
+	for i, n := range points(calls, o.some(8, 3)) {
 		fault := w.fault(i)
 		w.edit()
-		w.broken(fmt.Sprintf("call %d of %d %s", n, calls, fault), func() { o.breaker.arm(n, fault) })
+		w.broken(fmt.Sprintf("call %d of %d %s", n, calls, string(fault)), func() { o.breaker.arm(n, fault) })
 	}
 	for i, n := range []int{1, 2, 4} {
 		w.edit()

@@ -3,6 +3,7 @@ package gaplesstest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -177,12 +178,12 @@ func (o *outside) under(fault Fault, a attempt) {
 		o.t.Fatalf("%s: %v", a.what, err)
 	}
 	calls, _ := o.breaker.disarm()
-	for _, n := range points(calls, some(8, 3)) {
+	for _, n := range points(calls, o.some(8, 3)) {
 		s, r := o.open(), o.read(nil)
 		o.breaker.arm(n, fault)
 		err := a.read(s, r)
 		_, broken := o.breaker.disarm()
-		what := fmt.Sprintf("%s, with call %d of %d %s", a.what, n, calls, fault)
+		what := fmt.Sprintf("%s, with call %d of %d %s", a.what, n, calls, string(fault))
 		if err == nil {
 			if broken > 0 && fault.lasting() {
 				o.t.Errorf("%s: it returned nil, as if nothing had been withheld", what)
@@ -233,10 +234,18 @@ func (o *outside) faultyKeys(fault Fault) {
 		},
 		func(what string, r *reading) {
 			o.t.Helper()
+			found := map[string]bool{}
+			for _, e := range r.events {
+				found[e.name] = true
+			}
+			var missing []string
 			for n := range o.at(o.now()) {
-				if _, ok := r.replica[n]; !ok {
-					o.t.Errorf("%s, but %s is missing: it would be deleted", what, n)
+				if !found[n] {
+					missing = append(missing, n+" is missing: it would be deleted")
 				}
+			}
+			if len(missing) > 0 {
+				o.t.Errorf("%s:\n%s", what, list(missing))
 			}
 		},
 		nil,
@@ -275,9 +284,7 @@ func (o *outside) faultyChanges(fault Fault) {
 	o.under(fault, attempt{
 		"ReadChanges",
 		func(s gapless.Source, r *reading) error {
-			for n, revision := range held {
-				r.replica[n] = revision
-			}
+			maps.Copy(r.replica, held)
 			return r.changes(o.t.Context(), s, from, to)
 		},
 		whole,

@@ -22,6 +22,7 @@ type inside struct {
 	session gapless.Session
 	epoch   uint64
 	account
+	brief
 	synced moment // what was synced last
 }
 

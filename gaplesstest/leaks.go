@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 // leakRounds is how often something is opened, used and closed to see whether
@@ -15,24 +16,23 @@ const leakRounds = 8
 
 // leaks fails t if round, which opens, uses and closes a connector, leaves
 // goroutines or open files behind. Goroutines are known by the label that they
-// inherit, so that other tests may run at the same time; files by their number,
-// which therefore has to grow three times in a row.
+// inherit, files by a number that grows three times in a row, so that other
+// tests may run at the same time.
 func leaks(t testing.TB, round func(ctx context.Context)) {
 	t.Helper()
 	round(t.Context()) // what is opened once per process is no leak
-	grown := 0
+	var grown []string
 	for range 3 {
 		before := openFiles()
 		for range leakRounds {
 			round(t.Context())
 		}
-		if settles(func() bool { return openFiles() < before+leakRounds }) {
+		if settles(func() bool { grown = growth(before, openFiles()); return len(grown) == 0 }) {
 			break
 		}
-		grown++
 	}
-	if grown == 3 {
-		t.Errorf("open files grow by one each time a connector is opened, used and closed: %d are open now", openFiles())
+	if len(grown) > 0 {
+		t.Errorf("one more stays open each time a connector is opened, used and closed: %s", strings.Join(grown, ", "))
 	}
 	label := t.Name()
 	pprof.Do(t.Context(), pprof.Labels(leakLabel, label), round)
@@ -56,14 +56,39 @@ func settles(done func() bool) bool {
 	return true
 }
 
-// openFiles counts the open files of this process; 0 where there is no such
-// list.
-func openFiles() int {
+// openFiles counts the open files of this process by what they are; none where
+// there is no such list. Numbers in names are left out: of a file with a new
+// name each time there are more and more.
+func openFiles() map[string]int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return 0
+		return nil
 	}
-	return len(entries)
+	counts := map[string]int{}
+	for _, entry := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + entry.Name())
+		if err == nil {
+			counts[strings.Map(withoutDigits, target)]++
+		}
+	}
+	return counts
+}
+
+func withoutDigits(r rune) rune {
+	if unicode.IsDigit(r) {
+		return -1
+	}
+	return r
+}
+
+// growth returns of what there is one more for each round.
+func growth(before, after map[string]int) (grown []string) {
+	for target, n := range after {
+		if n >= before[target]+leakRounds {
+			grown = append(grown, target)
+		}
+	}
+	return grown
 }
 
 // labelled returns the stacks of the goroutines that carry a label.

@@ -3,6 +3,7 @@ package gaplesstest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 
@@ -17,6 +18,7 @@ type outside struct {
 	breaker *Breaker
 	opened  gapless.Source
 	account
+	brief
 }
 
 // put gives a record its next revision.
@@ -142,6 +144,9 @@ func (o *outside) take(s gapless.Source) positions {
 // errStop is what an output returns when the run is over.
 var errStop = errors.New("the run is over")
 
+// errEndless is what the output of a read returns that turns in a circle.
+var errEndless = errors.New("the read does not end")
+
 // reading is what comes out of read calls, as the engine takes it.
 type reading struct {
 	o       *outside
@@ -156,6 +161,9 @@ type reading struct {
 	// each is called before a batch is taken, with its number from 1; its error
 	// is what the source gets.
 	each func(nth int) error
+	// deaf has the output not notice that the context is cancelled, so that the
+	// source has to.
+	deaf bool
 	// problems that the batches themselves have.
 	problems []string
 }
@@ -172,6 +180,9 @@ const batchRows = 3
 
 // into calls a read method with an output of its own, and flushes it.
 func (r *reading) into(ctx context.Context, p gapless.Partition, read func(out *gapless.Output) error) error {
+	if r.deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
 	out := gapless.NewOutput(ctx, p, batchRows, 0, r.take)
 	if err := read(out); err != nil {
 		return err
@@ -187,7 +198,9 @@ func (r *reading) take(_ context.Context, b *gapless.Batch) (*gapless.Batch, err
 			return nil, err
 		}
 	}
-	r.batches++
+	if r.batches++; r.batches > 1000+100*len(r.o.history) {
+		return nil, fmt.Errorf("%w: %d batches of %d edits", errEndless, r.batches, len(r.o.history))
+	}
 	for i := range b.Rows {
 		r.problems = append(r.problems, rowProblems(b, i)...)
 		c := b.Change(i)

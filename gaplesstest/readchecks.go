@@ -154,21 +154,21 @@ func rowProblems(b *gapless.Batch, i int) (problems []string) {
 // with that error, and the next process reads everything.
 func checkStop(t testing.TB, o *outside) {
 	o.fill(0, handful)
-	o.stops(func(s gapless.Source, r *reading) error { return r.all(t.Context(), s, nil) }, func(s gapless.Source, _ *reading) {
+	o.stops(o.some(12, 4), func(s gapless.Source, r *reading) error { return r.all(t.Context(), s, nil) }, func(s gapless.Source, _ *reading) {
 		o.inStep("ReadAll after a run that was stopped", o.readAll(s).replica, o.now(), true)
 	})
 	o.close()
 }
 
-// stops has a read be stopped at each of its batches in turn, and goes on each
-// time in a new process.
-func (o *outside) stops(read func(gapless.Source, *reading) error, goOn func(gapless.Source, *reading)) {
+// stops has a read be stopped at each of its batches in turn, or at so many of
+// them, and goes on each time in a new process.
+func (o *outside) stops(most int, read func(gapless.Source, *reading) error, goOn func(gapless.Source, *reading)) {
 	o.t.Helper()
 	whole := o.read(nil)
 	if err := read(o.open(), whole); err != nil {
 		o.t.Fatalf("read: %v", err)
 	}
-	for _, n := range points(whole.batches, some(12, 4)) {
+	for _, n := range points(whole.batches, most) {
 		r, calls := o.read(nil), 0
 		r.each = func(nth int) error {
 			if nth < n {
@@ -208,11 +208,11 @@ func checkResume(t testing.TB, o *outside) {
 		started = o.take(s)
 		return r.all(t.Context(), s, nil)
 	}
-	o.stops(begin, func(s gapless.Source, r *reading) {
+	o.stops(o.some(12, 4), begin, func(s gapless.Source, r *reading) {
 		o.resumed("ReadAll behind a mark", s, r, started)
 		o.inStep("the part before a mark and the part behind it", r.replica, o.now(), true)
 	})
-	o.stops(begin, func(s gapless.Source, r *reading) {
+	o.stops(o.some(12, 4), begin, func(s gapless.Source, r *reading) {
 		o.put(name(0))
 		o.put(name(handful / 2))
 		o.put(name(handful - 1))
@@ -268,10 +268,17 @@ func checkConcurrent(t testing.TB, o *outside) {
 		t.Skip("the source has just one partition")
 	}
 	readings, errs := make([]*reading, len(list)), make([]error, len(list))
+	ctx, first := context.WithTimeout(t.Context(), patience/5)
+	defer first()
 	var group sync.WaitGroup
 	for i, p := range list {
 		readings[i] = o.read(nil)
 		group.Go(func() {
+			if i == 0 {
+				defer first()
+			} else {
+				readings[i].each = func(int) error { <-ctx.Done(); return nil } // in the middle of one, another is read to its end
+			}
 			errs[i] = readings[i].into(t.Context(), p, func(out *gapless.Output) error { return s.ReadAll(t.Context(), p, "", out) })
 		})
 	}
@@ -294,16 +301,17 @@ func checkConcurrent(t testing.TB, o *outside) {
 func checkCancel(t testing.TB, o *outside) {
 	o.fill(0, handful)
 	whole := o.readAll(o.open())
-	for _, n := range points(whole.batches, some(8, 3)) {
+	for _, n := range points(whole.batches, o.some(8, 3)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r, s := o.read(nil), o.open()
+		r.deaf = true
 		r.each = func(nth int) error {
 			if nth == n {
 				cancel()
 			}
 			return nil
 		}
-		err := ends(t, "ReadAll", ctx, func() error { return r.all(ctx, s, nil) })
+		err := ends(ctx, t, "ReadAll", func() error { return r.all(ctx, s, nil) })
 		cancel()
 		o.cancelled(err, r)
 	}
@@ -326,15 +334,16 @@ func (o *outside) stalls() {
 	if o.breaker.missing(Stalled) != "" {
 		return
 	}
-	for _, n := range points(o.calls(), some(6, 2)) {
+	for _, n := range points(o.calls(), o.some(6, 2)) {
 		r, s := o.read(nil), o.open()
+		r.deaf = true
 		ctx, cancel := context.WithCancel(o.t.Context())
 		o.breaker.arm(n, Stalled)
 		go func() {
 			settles(func() bool { return o.breaker.hit() || ctx.Err() != nil })
 			cancel()
 		}()
-		err := ends(o.t, fmt.Sprintf("ReadAll, with no answer to call %d,", n), ctx, func() error { return r.all(ctx, s, nil) })
+		err := ends(ctx, o.t, fmt.Sprintf("ReadAll, with no answer to call %d,", n), func() error { return r.all(ctx, s, nil) })
 		cancel()
 		o.breaker.disarm()
 		o.cancelled(err, r)

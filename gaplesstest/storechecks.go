@@ -53,7 +53,7 @@ func checkCheckpoints(t testing.TB, w *inside) {
 func checkManyPartitions(t testing.TB, w *inside) {
 	base := w.Partitions[0]
 	w.Partitions = nil
-	for i := range some(100, 20) {
+	for i := range w.some(100, 20) {
 		p := base
 		p.ID = fmt.Sprintf("%s:%03d", base.ID, i)
 		w.Partitions = append(w.Partitions, p)
@@ -87,7 +87,7 @@ func checkDataFirst(t testing.TB, w *inside) {
 	if calls == 0 && w.Crash == nil {
 		t.Skip("no outside call passes the Breaker, and DestinationSystem.Crash is nil")
 	}
-	for _, n := range points(max(calls, 1), some(12, 4)) {
+	for _, n := range points(max(calls, 1), w.some(12, 4)) {
 		for _, fault := range []Fault{Unavailable, Lost} {
 			if w.breaker.missing(fault) != "" && calls > 0 {
 				continue
@@ -136,7 +136,7 @@ func (w *inside) brokenSync(n int, fault Fault) {
 			}
 		}
 	}
-	w.has(fmt.Sprintf("a Sync broken off by call %d (%s), checkpoint of edit %d", n, fault, since), since)
+	w.has(fmt.Sprintf("a Sync broken off by call %d (%s), checkpoint of edit %d", n, string(fault), since), since)
 	w.push(edits...)
 	w.sync()
 }
@@ -342,12 +342,12 @@ func checkPushFault(t testing.TB, w *inside, fault Fault) {
 	if missing := w.breaker.missing(fault); missing != "" {
 		t.Skip(missing)
 	}
-	for _, n := range points(calls, some(10, 4)) {
+	for _, n := range points(calls, w.some(10, 4)) {
 		edits := append(w.puts(n, n+8), w.gone(name(n)), w.next(name(n+3)))
 		w.breaker.arm(n, fault)
 		err := w.deliver(t.Context(), edits)
 		_, broken := w.breaker.disarm()
-		what := fmt.Sprintf("call %d of %d %s", n, calls, fault)
+		what := fmt.Sprintf("call %d of %d %s", n, calls, string(fault))
 		switch {
 		case err == nil && broken > 0 && fault.lasting():
 			t.Errorf("%s: everything returned nil, as if it had been allowed", what)
@@ -379,12 +379,12 @@ func checkPushCancel(t testing.TB, w *inside) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	edits := w.puts(0, 8)
-	err := ends(t, "a delivery", ctx, func() error { return w.deliver(ctx, edits) })
+	err := ends(ctx, t, "a delivery", func() error { return w.deliver(ctx, edits) })
 	classified(t, "a delivery, cancelled", err)
 	w.redeliver(edits)
 	if w.breaker.missing(Stalled) == "" {
 		calls := w.callsOf(func() { w.redeliver(edits) })
-		for _, n := range points(calls, some(6, 2)) {
+		for _, n := range points(calls, w.some(6, 2)) {
 			edits = w.puts(n, n+8)
 			ctx, cancel := context.WithCancel(t.Context())
 			w.breaker.arm(n, Stalled)
@@ -392,7 +392,7 @@ func checkPushCancel(t testing.TB, w *inside) {
 				settles(func() bool { return w.breaker.hit() || ctx.Err() != nil })
 				cancel()
 			}()
-			err := ends(t, fmt.Sprintf("a delivery, with no answer to call %d,", n), ctx, func() error { return w.deliver(ctx, edits) })
+			err := ends(ctx, t, fmt.Sprintf("a delivery, with no answer to call %d,", n), func() error { return w.deliver(ctx, edits) })
 			cancel()
 			w.breaker.disarm()
 			classified(t, "a delivery, cancelled", err)
@@ -439,12 +439,12 @@ func checkDestinationEngine(t testing.TB, w *inside) {
 	r.clean("the first run")
 	r.edit()
 	calls := w.callsOf(func() { r.clean("the next run") })
-	for i, n := range points(calls, some(10, 4)) {
+	for i, n := range points(calls, w.some(10, 4)) {
 		faults := r.faults()
 		fault := faults[i%len(faults)]
 		r.edit()
 		w.breaker.arm(n, fault)
-		r.broken(fmt.Sprintf("call %d of %d %s", n, calls, fault))
+		r.broken(fmt.Sprintf("call %d of %d %s", n, calls, string(fault)))
 	}
 	for _, n := range []int{2, 5, 9} {
 		r.edit()

@@ -376,9 +376,27 @@ func (t *task) abandon(ctx context.Context, cause error) error {
 		return cause
 	}
 	if err := t.syncProgress(ctx); err != nil {
-		return errors.Join(cause, err)
+		return withSecond(cause, err)
 	}
 	return cause
+}
+
+// withSecond joins a failure with one that it led to. If either may have left
+// a gap, so may both: the class of an error joined plainly is that of whichever
+// says so first.
+func withSecond(cause, second error) error {
+	joined := errors.Join(cause, second)
+	for _, err := range []error{cause, second} {
+		if gapless.KindOf(err) != gapless.KindUnrecoverable || gapless.KindOf(joined) == gapless.KindUnrecoverable {
+			continue
+		}
+		var scope []string
+		if f, ok := errors.AsType[*gapless.Failure](err); ok {
+			scope = f.Scope
+		}
+		return gapless.Unrecoverable(joined, scope...)
+	}
+	return joined
 }
 
 // certify seals the certificate and stores it with the partition.

@@ -1,0 +1,58 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/engine"
+)
+
+// TestSecondFailureDoesNotHideTheFirst lets a read fail in a way that may have
+// left a gap, and the sync of what it had emitted in one that may not, and the
+// other way round: the next run is full in either case.
+func TestSecondFailureDoesNotHideTheFirst(t *testing.T) {
+	t.Parallel()
+	recoverable := gapless.Recoverable(errFault)
+	for _, test := range []struct {
+		name       string
+		read, sync error
+		crash      bool
+	}{
+		{name: "read and a restart", read: errFault, crash: true},
+		{name: "read and a recoverable sync", read: errFault, sync: recoverable},
+		{name: "sync", read: recoverable, sync: errFault},
+		{name: "sync, with a scope", read: recoverable, sync: gapless.Unrecoverable(errFault, "r")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gapless.ModelLog)
+			w.fill(4)
+			w.mustRun()
+			w.fill(4)
+			w.source.Faults.Set(func(call string, nth, _ int) error {
+				if call != "read" || nth != 4 {
+					return nil
+				}
+				return test.read
+			})
+			w.dest.Faults.Set(func(call string, nth, _ int) error {
+				if call != "sync" || nth != 2 {
+					return nil
+				}
+				if test.crash {
+					w.dest.Crash(0)
+				}
+				return test.sync
+			})
+			s, err := w.run(engine.RunOptions{})
+			if gapless.KindOf(err) != gapless.KindUnrecoverable || s.Partitions[0].Outcome != "unrecoverable" {
+				t.Errorf("ended %s with %d: %v", s.Partitions[0].Outcome, s.Exit, err)
+			}
+			w.source.Faults.Set(nil)
+			w.dest.Faults.Set(nil)
+			if s := w.mustRun(); s.Partitions[0].Rule != "P3" {
+				t.Errorf("followed by rule %s", s.Partitions[0].Rule)
+			}
+		})
+	}
+}

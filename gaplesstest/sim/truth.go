@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -128,16 +127,18 @@ func (s *source) emitted(key string, r *record, model gapless.ChangeModel) gaple
 }
 
 func plainData(generation, value int) string {
-	return fmt.Sprintf(`{"v":%d,"g":%d}`, value, generation)
+	return `{"v":` + strconv.Itoa(value) + `,"g":` + strconv.Itoa(generation) + "}"
 }
 
 // rule is a filter and a mapping that a connector can be configured with.
 type rule struct {
-	filter, set string // expressions; see program
+	filter, set string // expressions; set is of a new field
 }
 
-// rules are those that seeds draw from. The first is the identity.
-var rules = [...]rule{{}, {filter: "v != 1"}, {set: "v"}, {filter: "v != 0", set: "g"}} //nolint:gochecknoglobals // a table
+// rules are those that histories draw from. The first is the identity.
+func rules() [4]rule {
+	return [...]rule{{}, {filter: "v != 1"}, {set: "v"}, {filter: "v != 0", set: "g"}}
+}
 
 // mapped returns what a record becomes by a rule; false if it is filtered.
 // It is written without package mapping, which it is there to judge.
@@ -145,11 +146,12 @@ func (r rule) mapped(generation, value int) (string, bool) {
 	if value == absent || r.filter == "v != 1" && value == 1 || r.filter == "v != 0" && value == 0 {
 		return "", false
 	}
+	data := plainData(generation, value)
 	switch r.set {
 	case "v":
-		return fmt.Sprintf(`{"v":%d,"g":%d,"w":%d}`, value, generation, value), true
+		return data[:len(data)-1] + `,"w":` + strconv.Itoa(value) + "}", true
 	case "g":
-		return fmt.Sprintf(`{"v":%d,"g":%d,"w":%d}`, value, generation, generation), true
+		return data[:len(data)-1] + `,"w":` + strconv.Itoa(generation) + "}", true
 	}
-	return plainData(generation, value), true
+	return data, true
 }

@@ -105,29 +105,151 @@ func TestRefusedSweepIsNoEnd(t *testing.T) {
 	w.mustRun()
 }
 
+// resumable is a source that can only be enumerated, and can do so from a mark.
+type resumable struct{ gapless.Source }
+
+func (resumable) CanResume(context.Context, gapless.Partition, gapless.Mark, gapless.Position) (bool, error) {
+	return true, nil
+}
+
 // TestLostLogIsNotResumed: without the fingerprints of its first part a full
 // run begins anew.
 func TestLostLogIsNotResumed(t *testing.T) {
 	t.Parallel()
-	for _, spoil := range []func(path string) error{os.Remove, func(path string) error { return os.Truncate(path, 3) }} {
-		w := newWorld(t, gapless.ModelFull)
-		w.source.MarkEvery(3)
-		w.fill(20)
-		w.failAtCall("read", 16)
-		if _, err := w.run(engine.RunOptions{}); err == nil || w.dest.Checkpoint(connector, "r").Mark == "" {
-			t.Fatalf("no full run was broken off: %v", err)
+	for _, tt := range []struct {
+		name, mode string
+		spoil      func(path string) error
+	}{
+		{"as it was", "resume", func(string) error { return nil }},
+		{"gone", "full", os.Remove},
+		{"cut", "full", func(path string) error { return os.Truncate(path, 3) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gapless.ModelFull)
+			w.source.MarkEvery(3)
+			w.fill(20)
+			resuming := func(e *engine.Engine) { e.Source = resumable{w.source.As(gapless.ModelFull)} }
+			w.failAtCall("read", 16)
+			if _, err := w.runWith(engine.RunOptions{}, resuming); err == nil || w.dest.Checkpoint(connector, "r").Mark == "" {
+				t.Fatalf("no full run was broken off: %v", err)
+			}
+			w.source.Faults.Set(nil)
+			logs, err := filepath.Glob(filepath.Join(w.dir, "fingerprints", "*.log"))
+			if err != nil || len(logs) != 1 {
+				t.Fatalf("logs %q: %v", logs, err)
+			}
+			if err := tt.spoil(logs[0]); err != nil {
+				t.Fatal(err)
+			}
+			s, err := w.runWith(engine.RunOptions{}, resuming)
+			if err != nil || s.Partitions[0].Mode != tt.mode {
+				t.Fatalf("mode %s, want %s: %v", s.Partitions[0].Mode, tt.mode, err)
+			}
+			w.inStep()
+		})
+	}
+}
+
+// obliging is a source that ends in order when it is told to stop, as if there
+// were no more.
+type obliging struct {
+	gapless.Source
+	stop chan struct{}
+}
+
+func (o obliging) ReadAll(ctx context.Context, _ gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
+	for i := range 3 { // which is a batch
+		if err := out.Upsert(gapless.Record{Key: fmt.Sprintf("k%04d", i), Data: fmt.Appendf(nil, `{"n":%d}`, i)}); err != nil {
+			return err
 		}
-		w.source.Faults.Set(nil)
-		logs, err := filepath.Glob(filepath.Join(w.dir, "fingerprints", "*.log"))
-		if err != nil || len(logs) != 1 {
-			t.Fatalf("logs %q: %v", logs, err)
-		}
-		if err := spoil(logs[0]); err != nil {
+	}
+	close(o.stop)
+	<-ctx.Done()
+	return nil
+}
+
+// TestStoppedReadIsNoEnd: what a source did not emit because it was stopped is
+// not absent.
+func TestStoppedReadIsNoEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(6)
+	w.mustRun()
+	stop := make(chan struct{})
+	_, err := w.runWith(engine.RunOptions{Stop: stop}, func(e *engine.Engine) { e.Source = obliging{e.Source, stop} })
+	if !errors.Is(err, gapless.ErrInterrupted) {
+		t.Errorf("a run that was stopped: %v", err)
+	}
+	if n := len(w.dest.Records(connector, "r")); n != 6 {
+		t.Errorf("%d records left, want all 6", n)
+	}
+	w.mustRun()
+}
+
+// TestInterruptedAccountIsSealedOnce: a run that ended in order has one
+// certificate, although its progress is still there.
+func TestInterruptedAccountIsSealedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.source.MarkEvery(3)
+	w.fill(20)
+	w.failAtCall("read", 16)
+	s, err := w.run(engine.RunOptions{})
+	if err == nil || s.Partitions[0].Certificate == "" {
+		t.Fatalf("no run that failed in order: %+v, %v", s.Partitions, err)
+	}
+	w.source.Faults.Set(nil)
+	w.mustRun()
+	_, store := w.open()
+	defer store.Close() // only read
+	count := 0
+	for c, err := range store.Certificates(t.Context(), connector) {
+		if err != nil {
 			t.Fatal(err)
 		}
-		if s := w.mustRun(); s.Partitions[0].Mode != "full" {
-			t.Errorf("rule %s, mode %s, want full", s.Partitions[0].Rule, s.Partitions[0].Mode)
+		if c.Run == s.Run {
+			count++
 		}
+	}
+	if count != 1 {
+		t.Errorf("the run has %d certificates", count)
+	}
+}
+
+// TestContentThatComesBackAfterAPush: a run pushes changes and fails before its
+// checkpoint; then the source is as the fingerprints have it. Between may lie
+// another run that fails before it has pushed anything.
+func TestContentThatComesBackAfterAPush(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprint("again ", again), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gapless.ModelFull)
+			w.fill(6)
+			w.mustRun()
+			w.source.Put("r", "k0001", `{"n":"new"}`)
+			w.source.Put("r", "k0100", `{}`)
+			w.dest.Faults.Set(func(call string, nth, _ int) error {
+				if call == "sync" && nth == 2 { // the first one is of leftovers
+					return gapless.Recoverable(errFault)
+				}
+				return nil
+			})
+			if _, err := w.run(engine.RunOptions{}); err == nil || w.dest.Faults.Calls() < 6 {
+				t.Fatalf("the run did not fail behind its push: %v", err)
+			}
+			w.dest.Faults.Set(nil)
+			w.dest.Crash(100) // nothing pushed is lost: the destination has both
+			w.source.Put("r", "k0001", `{"n":1}`)
+			w.source.Remove("r", "k0100")
+			if again {
+				w.failAt(&w.source.Faults, "read")
+			}
+			if s := w.mustRun(); s.Partitions[0].Mode != "compare" {
+				t.Errorf("mode %s, want a comparison", s.Partitions[0].Mode)
+			}
+		})
 	}
 }
 

@@ -317,7 +317,6 @@ func checkIdentity(t testing.TB, w *inside) {
 	}
 	w.exit()
 	w.breaker.aside(w.Replace)
-	w.epoch = 0
 	w.begin()
 	st := w.status()
 	if id != "" && st.ID == id {
@@ -343,7 +342,7 @@ func checkPushFault(t testing.TB, w *inside, fault Fault) {
 	if missing := w.breaker.missing(fault); missing != "" {
 		t.Skip(missing)
 	}
-	for _, n := range points(calls, w.some(10, 4)) {
+	for _, n := range points(calls, w.some(10, 6)) {
 		edits := append(w.puts(n, n+8), w.gone(name(n)), w.next(name(n+3)))
 		w.breaker.arm(n, fault)
 		err := w.deliver(t.Context(), edits)
@@ -385,12 +384,12 @@ func checkPushCancel(t testing.TB, w *inside) {
 	w.redeliver(edits)
 	if w.breaker.missing(Stalled) == "" {
 		calls := w.callsOf(func() { w.redeliver(edits) })
-		for _, n := range points(calls, w.some(6, 2)) {
+		for _, n := range points(calls, 6) {
 			edits = w.puts(n, n+8)
 			ctx, cancel := context.WithCancel(t.Context())
 			w.breaker.arm(n, Stalled)
 			go func() {
-				settles(func() bool { return w.breaker.hit() || ctx.Err() != nil })
+				settles(lag, func() bool { return w.breaker.hit() || ctx.Err() != nil })
 				cancel()
 			}()
 			err := ends(ctx, t, fmt.Sprintf("a delivery, with no answer to call %d,", n), func() error { return w.deliver(ctx, edits) })

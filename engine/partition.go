@@ -323,7 +323,7 @@ func (t *task) complete(ctx context.Context) error {
 	if t.decision.Sweep {
 		p.Unfinished, p.Fingerprint = false, t.survey.fingerprint
 	}
-	if t.decision.Mode != plan.ModeResume { // what lies before the mark is not read again
+	if t.decision.Mode == plan.ModeFull || repairs(t.decision) {
 		p.Repair = nil
 	}
 	if t.compare != nil {
@@ -508,7 +508,7 @@ func (t *task) recordFailure(ctx context.Context, outcome plan.Outcome, cause er
 	if coded, ok := errors.AsType[*gapless.Error](cause); ok {
 		p.ErrorCode = coded.Code.String()
 	}
-	if t.books.certificate.Read.Count == 0 {
+	if t.books.certificate.Read.Count == 0 && t.checkpoint.Run != t.id { // otherwise there is something to account for
 		return t.commit(ctx, state.Commit{Partitions: []state.Partition{p}})
 	}
 	return t.certify(context.WithoutCancel(ctx), p, state.Commit{}, cause)
@@ -528,11 +528,15 @@ func newBooks(t *task) *books {
 	d := t.decision
 	return &books{certificate: proof.Certificate{
 		Connector: t.Connector, Partition: t.partition.ID, Run: t.id, Rule: d.Rule, Mode: string(d.Mode),
-		From: d.From, To: d.To, Mapped: !t.Mapping.IsIdentity(),
+		From: d.From, To: d.To, Repaired: d.Mode != plan.ModeRepair && repairs(d), Mapped: !t.Mapping.IsIdentity(),
 		DestinationID: t.survey.status.ID, Incarnation: t.survey.status.Incarnation, Epoch: t.lease.Epoch,
 		Fingerprint: t.survey.fingerprint, Started: t.Now().UTC(), Checkpoint: t.checkpoint,
 	}}
 }
+
+// repairs reports whether what was found to differ is read once more. A resumed
+// enumeration does not read again what lies before its mark.
+func repairs(d plan.Decision) bool { return d.Repair && d.Mode != plan.ModeResume }
 
 // savedBooks is the account of an unfinished enumeration, as state keeps it
 // with the checkpoint it belongs to.

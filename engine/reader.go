@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -49,10 +50,13 @@ func (r *reader) pump(ctx context.Context, read func(context.Context, *gapless.O
 		default:
 		}
 	}
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		return readErr
+	case readErr != nil && gapless.KindOf(readErr) == gapless.KindUnrecoverable && !errors.Is(readErr, err):
+		return withSecond(err, readErr) // it had failed on its own
 	}
-	return readErr
+	return err
 }
 
 // drive calls read once, with an output that feeds full. A read that ends

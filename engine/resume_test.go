@@ -307,3 +307,25 @@ func TestRejectedKeysBecomeDeadLetters(t *testing.T) {
 		t.Errorf("exit %d, letters %+v: %v", gapless.ExitCode(err), letters, err)
 	}
 }
+
+// TestPositionsReachedWithoutRecords: marks between changes that leave nothing
+// to push move the checkpoint. A run that then fails has to account for that,
+// or the next one would begin where nobody has been.
+func TestPositionsReachedWithoutRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelModified)
+	w.settings.GuardRecords, w.settings.GuardPercent, w.settings.SyncInterval = 1, 1e-9, 1
+	w.fill(9)
+	w.mustRun()
+	for i := range 3 {
+		w.source.Remove("r", fmt.Sprintf("k%04d", i))
+	}
+	s, err := w.run(engine.RunOptions{})
+	if gapless.ExitCode(err) != gapless.ExitGuard {
+		t.Fatalf("exit %d: %v", s.Exit, err)
+	}
+	if s, err = w.run(engine.RunOptions{Approve: s.Plan}); err != nil {
+		t.Fatalf("exit %d: %v", s.Exit, err)
+	}
+	w.inStep()
+}

@@ -31,25 +31,15 @@ type reader struct{ *process }
 
 // ask is a call that gathers facts.
 func (r reader) ask(ctx context.Context, p gapless.Partition, effect func() error) error {
-	return r.call(call{endpoint: Source, place: r.world.placeOf(p.ID)}, unless(ctx, effect))
+	return r.call(ctx, call{endpoint: Source, place: r.world.placeOf(p.ID)}, effect)
 }
 
 // read is a call that reads records.
 func (r reader) read(ctx context.Context, p *part, effect func()) error {
-	return r.call(call{endpoint: Source, place: p.number, work: true}, unless(ctx, func() error {
+	return r.call(ctx, call{endpoint: Source, place: p.number, work: true}, func() error {
 		effect()
 		return nil
-	}))
-}
-
-// unless has an effect that does not happen once ctx has ended.
-func unless(ctx context.Context, effect func() error) func() error {
-	return func() error {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return effect()
-	}
+	})
 }
 
 // Describe implements [gapless.Source].
@@ -273,7 +263,7 @@ func (r changing) ReadChanges(ctx context.Context, p gapless.Partition, from, to
 	part := r.world.part(p.ID)
 	var entries []logged
 	var first int
-	err := r.call(call{endpoint: Source, place: part.number, work: true}, unless(ctx, func() error {
+	err := r.call(ctx, call{endpoint: Source, place: part.number, work: true}, func() error {
 		begin, end, err := r.interval(from, to)
 		if err != nil {
 			return err
@@ -282,7 +272,7 @@ func (r changing) ReadChanges(ctx context.Context, p gapless.Partition, from, to
 		r.world.trace.add("%d read changes of %s from %s to %s", r.number, p.ID, from, to)
 		first, entries = begin, slices.Clone(r.world.source.log[begin:end])
 		return nil
-	}))
+	})
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type memory struct {
 }
 
 func (m memory) ask(ctx context.Context, place int, effect func() error) error {
-	return m.call(call{endpoint: State, place: place}, unless(ctx, effect))
+	return m.call(ctx, call{endpoint: State, place: place}, effect)
 }
 
 // Acquire implements [state.Leaser].
@@ -40,12 +40,12 @@ func (m memory) Acquire(ctx context.Context, connector, holder string, ttl time.
 
 // Renew implements [state.Leaser].
 func (m memory) Renew(ctx context.Context, l state.Lease, ttl time.Duration, now time.Time) (renewed state.Lease, err error) {
-	err = m.call(call{endpoint: State, place: noPlace, renewal: true}, unless(ctx, func() (err error) {
+	err = m.call(ctx, call{endpoint: State, place: noPlace, renewal: true}, func() (err error) {
 		renewed, err = m.Store.Renew(ctx, l, ttl, now)
 		m.world.trace.add("%d renew: fenced %t", m.number, err != nil)
 		m.fenced = m.fenced || err != nil
 		return err
-	}))
+	})
 	return renewed, err
 }
 
@@ -156,12 +156,12 @@ func (m memory) Partitions(ctx context.Context, connector string) (all []state.P
 // SavePlan implements [state.PlanKeeper].
 func (m memory) SavePlan(ctx context.Context, p plan.Plan) error {
 	quick := m.world.setup.Settings.Parallel > 1
-	return m.call(call{endpoint: State, place: noPlace, quick: quick}, unless(ctx, func() error {
+	return m.call(ctx, call{endpoint: State, place: noPlace, quick: quick}, func() error {
 		for _, d := range p.Decisions {
 			m.world.trace.add("%d plan: %s", m.number, d.Text())
 		}
 		return m.Store.SavePlan(ctx, p)
-	}))
+	})
 }
 
 // Plan implements [state.PlanKeeper].

@@ -15,7 +15,7 @@ type outlet struct{ *process }
 
 func (o outlet) ask(ctx context.Context, c call, effect func() error) error {
 	c.endpoint, c.quick = Destination, o.world.setup.Settings.Parallel > 1
-	return o.call(c, unless(ctx, effect))
+	return o.call(ctx, c, effect)
 }
 
 // noPlace is where calls are counted that are about no partition.

@@ -215,8 +215,9 @@ func (p *process) actor(c call) actor {
 	return actor(((1+p.number%63)*4+endpoint)*16 + c.place)
 }
 
-// call lets effect happen at an instant of its own, unless a fault befalls it.
-func (p *process) call(c call, effect func() error) error {
+// call lets effect happen at an instant of its own, unless ctx has ended or a
+// fault befalls it.
+func (p *process) call(ctx context.Context, c call, effect func() error) error {
 	p.travel(c)
 	p.world.mu.Lock()
 	fault, failed := p.fault(c)
@@ -229,11 +230,17 @@ func (p *process) call(c call, effect func() error) error {
 		p.world.mu.Unlock()
 		return p.hang(c)
 	}
-	err := p.befall(c, fault, failed, effect)
+	err := context.Cause(ctx)
+	if err == nil {
+		err = p.befall(fault, failed, effect)
+	}
 	p.world.mu.Unlock()
 	p.travel(c)
 	p.world.mu.Lock()
 	dead := p.dead
+	if failed && err != nil && ctx.Err() == nil {
+		p.failed(c, err)
+	}
 	p.world.mu.Unlock()
 	if dead {
 		return p.hang(c)
@@ -287,17 +294,14 @@ func (p *process) fault(c call) (Kind, bool) {
 }
 
 // befall lets the effect happen, and then what the fault is. The lock is held.
-func (p *process) befall(c call, fault Kind, failed bool, effect func() error) error {
+func (p *process) befall(fault Kind, failed bool, effect func() error) error {
 	if failed {
 		switch fault {
 		case Recoverable:
-			p.failed(c, false)
 			return gapless.Because(gapless.CauseUnreachable, errFault)
 		case Unclassified:
-			p.failed(c, true)
 			return errFault
 		case Scoped:
-			p.failed(c, true)
 			return gapless.Unrecoverable(errFault, "p0", "p1")
 		}
 	}
@@ -307,10 +311,8 @@ func (p *process) befall(c call, fault Kind, failed bool, effect func() error) e
 	}
 	switch fault {
 	case Ambiguous:
-		p.failed(c, false)
 		return gaplesstest.Ambiguous(gapless.Recoverable(errFault))
 	case Misclassified:
-		p.failed(c, true)
 		return gaplesstest.Ambiguous(errFault)
 	case DieAfter:
 		p.die()
@@ -396,13 +398,14 @@ func newAccount(w *World) account {
 	return a
 }
 
-// failed notes that a call is going to fail.
-func (p *process) failed(c call, unclassified bool) {
+// failed notes the failure of a call that its caller learns of.
+func (p *process) failed(c call, err error) {
 	switch {
 	case c.endpoint == State:
 		p.stateFails++
 	case c.place < len(p.parts) && c.work:
 		x := &p.parts[c.place]
+		unclassified := gapless.KindOf(err) == gapless.KindUnrecoverable
 		x.unclassified = x.unclassified || unclassified && !(c.last && x.failing)
 		x.failing = true
 	}

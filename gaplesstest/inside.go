@@ -196,9 +196,7 @@ func (w *inside) status() gapless.Status {
 // holds returns what readers see, or why nobody can tell.
 func (w *inside) holds() (replica, error) {
 	if w.Holds != nil {
-		r := replica{}
-		w.breaker.aside(func() { r = w.Holds() })
-		return r, nil
+		return w.Holds(), nil
 	}
 	enumerator, enumerates := w.session.(gapless.Enumerator)
 	getter, gets := w.session.(gapless.Getter)
@@ -241,9 +239,14 @@ func (w *inside) hasOr(what string, differences func(replica) []string) {
 	w.t.Helper()
 	var problems []string
 	var err error
-	settles(func() bool {
+	wait := lag
+	if w.t.Failed() {
+		wait = 0 // it has been waited for once
+	}
+	settles(wait, func() bool {
 		var r replica
-		if r, err = w.holds(); err == nil {
+		w.breaker.aside(func() { r, err = w.holds() })
+		if err == nil {
 			problems = differences(r)
 		}
 		return err != nil || len(problems) == 0

@@ -27,7 +27,7 @@ func leaks(t testing.TB, round func(ctx context.Context)) {
 		for range leakRounds {
 			round(t.Context())
 		}
-		if settles(func() bool { grown = growth(before, openFiles()); return len(grown) == 0 }) {
+		if settles(lag, func() bool { grown = growth(before, openFiles()); return len(grown) == 0 }) {
 			break
 		}
 	}
@@ -37,16 +37,19 @@ func leaks(t testing.TB, round func(ctx context.Context)) {
 	label := t.Name()
 	pprof.Do(t.Context(), pprof.Labels(leakLabel, label), round)
 	var left string
-	if !settles(func() bool { left = labelled(label); return left == "" }) {
+	if !settles(lag, func() bool { left = labelled(label); return left == "" }) {
 		t.Errorf("goroutines go on after everything was closed:\n%s", left)
 	}
 }
 
 const leakLabel = "gaplesstest"
 
+// lag is how long after a call its effects may show.
+const lag = 2 * time.Second
+
 // settles waits a while for a condition.
-func settles(done func() bool) bool {
-	deadline := time.Now().Add(2 * time.Second)
+func settles(within time.Duration, done func() bool) bool {
+	deadline := time.Now().Add(within)
 	for !done() {
 		if time.Now().After(deadline) {
 			return false

@@ -340,7 +340,7 @@ func (o *outside) stalls() {
 		ctx, cancel := context.WithCancel(o.t.Context())
 		o.breaker.arm(n, Stalled)
 		go func() {
-			settles(func() bool { return o.breaker.hit() || ctx.Err() != nil })
+			settles(lag, func() bool { return o.breaker.hit() || ctx.Err() != nil })
 			cancel()
 		}()
 		err := ends(ctx, o.t, fmt.Sprintf("ReadAll, with no answer to call %d,", n), func() error { return r.all(ctx, s, nil) })

@@ -58,6 +58,9 @@ type Certificate struct {
 	// may include that one's; a repair has the To that was reached before it.
 	From gapless.Position `json:"from"`
 	To   gapless.Position `json:"to"`
+	// Repaired says that what had been found to differ was read once more as
+	// well, for modes other than ModeRepair.
+	Repaired bool `json:"repaired,omitempty"`
 	// Undone is the run that was undone, for ModeUndo.
 	Undone string `json:"undone,omitempty"`
 	// Complete says that the end of the enumeration was seen, or that the

@@ -143,6 +143,9 @@ func (h *chain) add(c *Certificate) {
 	found := len(h.gaps)
 	h.verify(c)
 	h.link(c)
+	if c.Complete && c.Repaired {
+		h.unrepaired = nil
+	}
 	switch c.Mode {
 	case ModeFull, ModeCompare, ModeResume:
 		h.enumeration(c, found)

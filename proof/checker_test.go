@@ -229,6 +229,20 @@ func TestChecker(t *testing.T) {
 			b.run(incremental, nil)
 			b.run(compare, nil)
 		}, gaps: "incomplete"},
+		{name: "unfinished repair that a later run carried along", history: func(b *books) {
+			b.run(full, nil)
+			b.run(repair, b.broken(gapless.KindRecoverable))
+			b.run(incremental, func(c *proof.Certificate) { c.Repaired = true })
+		}},
+		{name: "unfinished repair that a later run carried along, unfinished too", history: func(b *books) {
+			b.run(full, nil)
+			b.run(repair, b.broken(gapless.KindRecoverable))
+			b.run(incremental, func(c *proof.Certificate) {
+				b.broken(gapless.KindRecoverable)(c)
+				c.Repaired = true
+			})
+			b.run(incremental, nil)
+		}, gaps: "incomplete"},
 		{name: "repair that moves the position", history: func(b *books) {
 			b.run(full, nil)
 			b.run(repair, func(c *proof.Certificate) { c.To, c.Checkpoint.Position = "p9", "p9" })

@@ -48,7 +48,10 @@ type Destination struct {
 	collections collections
 }
 
-var _ gapless.Destination = (*Destination)(nil)
+var (
+	_ gapless.Destination = (*Destination)(nil)
+	_ gapless.Closer      = (*Destination)(nil)
+)
 
 // NewDestination returns a destination of client's service. Its sessions are
 // [gapless.FullRunner]s. Errors are [gapless.Misconfigured].
@@ -109,6 +112,12 @@ func (d *Destination) Open(ctx context.Context, _ string, epoch uint64) (gapless
 		return s, nil
 	}
 	return listing{s}, nil
+}
+
+// Close implements [gapless.Closer]: it drops the client's idle connections.
+func (d *Destination) Close() error {
+	d.client.Close()
+	return nil
 }
 
 // begin makes the session's epoch the one in force.

@@ -44,7 +44,10 @@ type Source struct {
 	known  collections
 }
 
-var _ gapless.Source = (*Source)(nil)
+var (
+	_ gapless.Source = (*Source)(nil)
+	_ gapless.Closer = (*Source)(nil)
+)
 
 // NewSource returns a source of client's service. Errors are
 // [gapless.Misconfigured].
@@ -117,6 +120,12 @@ func (s *Source) ReadAll(ctx context.Context, p gapless.Partition, after gapless
 		return err
 	}
 	return r.all(ctx)
+}
+
+// Close implements [gapless.Closer]: it drops the client's idle connections.
+func (s *Source) Close() error {
+	s.client.Close()
+	return nil
 }
 
 // fields returns the names of what to ask for.

@@ -230,9 +230,10 @@ func (r *reader) identity(paged bool) []string {
 }
 
 // pages reads page after page until one is empty: a short one may be due to a
-// limit of the service.
+// limit of the service. An empty one has to come twice, for what it leaves out
+// counts as deleted, and a service may answer so once that has lost its store.
 func (r *reader) pages(ctx context.Context) error {
-	after := ""
+	after, ended := "", false
 	for {
 		data, err := r.client.Query(ctx, r.query(after, r.opts.PageRows))
 		if err != nil {
@@ -249,12 +250,15 @@ func (r *reader) pages(ctx context.Context) error {
 			return err == nil
 		})
 		switch {
-		case err != nil || count == 0:
+		case err != nil || count == 0 && ended:
 			return err
+		case count == 0:
+			ended = true
+			continue
 		case last == after || last == "":
 			return gapless.Recoverable(fmt.Errorf("the service gives the page of %s behind %s again", r.c.name, clip(after)))
 		}
-		after = last
+		after, ended = last, false
 	}
 }
 

@@ -253,7 +253,7 @@ func TestSourceRejects(t *testing.T) {
 	t.Parallel()
 	service := newScripted(t)
 	service.sources["s"] = map[string]json.RawMessage{}
-	pages := []string{`[{"id":"t/1","_row":{}},{"id":"s/2","_row":5},{"id":"s/3","_row":{"a":1}}]`, `[]`}
+	pages := []string{`[{"id":"t/1","_row":{}},{"id":"s/2","_row":5},{"id":"s/3","_row":{"a":1}}]`, `[]`, `[]`}
 	service.fault = func(_ int, r *http.Request, _ []byte, w http.ResponseWriter) bool {
 		if !strings.HasSuffix(r.URL.Path, "/query") {
 			return false

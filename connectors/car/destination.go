@@ -194,6 +194,7 @@ func (s *session) writable(ctx context.Context) error {
 		return fmt.Errorf("the session of source %s is for reading only: %w", s.destination.opts.Source, gapless.ErrFenced)
 	}
 	if s.destination.opts.Model {
+		s.state.fresh = nil // it is as it was before this session wrote
 		return s.newest()
 	}
 	_, err := s.ledger(ctx)

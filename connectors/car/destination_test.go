@@ -20,7 +20,10 @@ import (
 	"github.com/gapless-sync/gapless"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// bleve's analysis workers live as long as the program.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/blevesearch/bleve_index_api.AnalysisWorker"))
+}
 
 // TestEveryPageArrives: what the original loses silently.
 func TestEveryPageArrives(t *testing.T) {

@@ -164,8 +164,8 @@ the outside system (50 unknown, 51 unreachable, 52 authentication, 53 forbidden,
 		}
 	}
 	add("project", newInit(w), newValidate(w), newCheck(w), newConnectors(w), newSchema(w), newHashPassword(w))
-	add("sync", newPlan(w), newRun(w), newUndo(w), newServe(w))
-	add("account", newStatus(w), newWhy(w), newProve(w), newDeadletters(w), newConflicts(w), newEvents(w))
+	add("sync", newPlan(w), newRun(w), newUndo(w), newRepair(w), newServe(w))
+	add("account", newStatus(w), newWhy(w), newProve(w), newVerify(w), newDeadletters(w), newConflicts(w), newEvents(w))
 	add("data", newSearch(w), newRecords(w), newQuery(w), newDownload(w))
 	root.AddCommand(newVersion(w))
 	return root

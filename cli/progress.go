@@ -50,9 +50,9 @@ func newProgress(w io.Writer) progress {
 type forwarded func(json.RawMessage)
 
 func (f forwarded) show(t tick) {
-	if t.Event != nil && t.Event.Summary != nil {
+	if t.Event != nil {
 		short := *t.Event
-		short.Summary = nil // the bar needs none, and it may be long
+		short.Summary, short.Verified = nil, nil // the bar needs none, and they may be long
 		t.Event = &short
 	}
 	if doc, err := json.Marshal(t); err == nil {
@@ -178,7 +178,7 @@ func (b *bars) show(t tick) {
 		c := t.Catchup
 		b.draw(c.Connector+" searchable", catchupText(c), int64(c.Done), int64(c.Total))
 	case t.Event == nil:
-	case t.Event.Type == engine.EventDone:
+	case t.Event.Type == engine.EventDone, t.Event.Type == engine.EventVerified:
 		b.end()
 	case t.Event.Type == engine.EventRetry:
 		if b.container != nil {

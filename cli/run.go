@@ -63,26 +63,13 @@ func (w *world) run(ctx context.Context, p *service.Project, chosen []config.Con
 	if err != nil {
 		return err
 	}
-	w.orderly.Store(true)
-	worst := 0
-	for _, c := range chosen {
-		if w.stopped() {
-			w.report(notRun(c.Name))
-			worst = max(worst, gapless.ExitInterrupted)
-			break
-		}
+	return w.eachOf(chosen, func(c config.Connector) error {
 		options := engine.RunOptions{Full: o.full, Stop: w.stop}
 		if c.Name == approved {
 			options.Approve = o.approve
 		}
-		err := explain(c.Name, w.runOne(ctx, p, c, options, o.noWait))
-		w.report(err)
-		worst = max(worst, exitOf(err))
-	}
-	if worst != 0 {
-		return exitError(worst)
-	}
-	return nil
+		return w.runOne(ctx, p, c, options, o.noWait)
+	})
 }
 
 // approvedConnector returns the connector that an approved plan is for.

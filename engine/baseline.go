@@ -180,27 +180,37 @@ func (b *baseline) doubt(c *delta.Comparison) *delta.Comparison {
 
 // seed makes a table of what the destination lists, for want of fingerprints:
 // it proves presence, not content, unless list gives versions.
-func (b *baseline) seed(memory int, list func(fn func(key, version []byte) error) error) error {
-	log, err := b.scratchFile()
-	if err != nil {
-		return err
-	}
-	c := delta.New(nil, log, memory)
-	err = list(func(key, version []byte) error {
-		if len(version) == 0 {
-			return c.Keep(key, proof.KeyHash(key), 0)
-		}
-		_, err := c.Add(key, proof.KeyHash(key), proof.KeyHash(version).Lo, 0)
-		return err
+func (b *baseline) seed(memory int, list func(fn func(key, version []byte) error) error) (err error) {
+	b.table, err = b.tabulate(memory, func(c *delta.Comparison) error {
+		return list(func(key, version []byte) error {
+			if len(version) == 0 {
+				return c.Keep(key, proof.KeyHash(key), 0)
+			}
+			_, err := c.Add(key, proof.KeyHash(key), proof.KeyHash(version).Lo, 0)
+			return err
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("list what the destination holds: %w", err)
 	}
-	if err := c.Finish(b.scratchFile); err != nil {
-		return fmt.Errorf("sort what the destination holds: %w", err)
+	return nil
+}
+
+// tabulate makes a table, for lookups in this run alone, of what fill adds to
+// an enumeration.
+func (b *baseline) tabulate(memory int, fill func(*delta.Comparison) error) (*delta.Table, error) {
+	log, err := b.scratchFile()
+	if err != nil {
+		return nil, err
 	}
-	b.table, err = b.scratchTable(c)
-	return err
+	c := delta.New(nil, log, memory)
+	if err := fill(c); err != nil {
+		return nil, err
+	}
+	if err := c.Finish(b.scratchFile); err != nil {
+		return nil, fmt.Errorf("sort keys: %w", err)
+	}
+	return b.scratchTable(c)
 }
 
 // scratchTable writes the table of a finished comparison for lookups in this

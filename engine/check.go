@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/gapless-sync/gapless"
-	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
 )
 
@@ -78,54 +76,6 @@ func (s *survey) report(ctx context.Context, report *CheckReport) error {
 		report.Partitions = append(report.Partitions, c)
 	}
 	return nil
-}
-
-// Prove checks the chain of certificates against state and destination, and
-// names every gap. Nothing is read from the source and nothing is written.
-func (e *Engine) Prove(ctx context.Context) (proof.Report, error) {
-	held, err := e.heldCheckpoints(ctx)
-	if err != nil {
-		return proof.Report{}, err
-	}
-	known, err := e.Store.Partitions(ctx, e.Connector)
-	if err != nil {
-		return proof.Report{}, fmt.Errorf("read state: %w", err)
-	}
-	remembered := map[string]gapless.Checkpoint{}
-	for _, p := range known {
-		if p.Checkpoint.Run != "" {
-			remembered[p.ID] = p.Checkpoint
-		}
-	}
-	checker := proof.NewChecker(e.Connector)
-	for c, err := range e.Store.Certificates(ctx, e.Connector) {
-		if err != nil {
-			return proof.Report{}, fmt.Errorf("read certificates: %w", err)
-		}
-		checker.Add(c)
-	}
-	return checker.Finish(remembered, held), nil
-}
-
-// heldCheckpoints reads back the checkpoints that destinations hold.
-func (e *Engine) heldCheckpoints(ctx context.Context) (map[string]gapless.Checkpoint, error) {
-	destinations := []gapless.Destination{e.Destination}
-	if len(e.Sides) > 0 {
-		destinations = []gapless.Destination{e.Sides[0].Destination, e.Sides[1].Destination}
-	}
-	held := map[string]gapless.Checkpoint{}
-	for _, d := range destinations {
-		session, err := d.Open(ctx, e.Connector, 0)
-		if err != nil {
-			return nil, fmt.Errorf("open destination: %w", err)
-		}
-		status, err := session.Status(ctx)
-		if err := errors.Join(err, session.Close()); err != nil {
-			return nil, fmt.Errorf("read back destination: %w", err)
-		}
-		maps.Copy(held, status.Checkpoints)
-	}
-	return held, nil
 }
 
 // Redrive has the records of dead letters read once more, by the run that

@@ -5,7 +5,8 @@ import "time"
 // EventType names what an event tells.
 type EventType string
 
-// The events of a run, in the order in which they can occur.
+// The events of a run, in the order in which they can occur, and those of a
+// verification.
 const (
 	// EventPlan: the decision for one partition was taken.
 	EventPlan EventType = "plan"
@@ -19,6 +20,10 @@ const (
 	EventPartition EventType = "partition"
 	// EventDone: the run has ended; Summary is set.
 	EventDone EventType = "done"
+	// EventDifference: a verification has found Difference.
+	EventDifference EventType = "difference"
+	// EventVerified: a verification has ended; Verified is set.
+	EventVerified EventType = "verified"
 )
 
 // Event is one thing that happened in a run. In JSON it is one line.
@@ -38,6 +43,10 @@ type Event struct {
 	Wait float64 `json:"wait_seconds,omitempty"`
 	// Summary is set for the done event.
 	Summary *Summary `json:"summary,omitempty"`
+	// Difference is set for the difference event, Verified for the verified
+	// event.
+	Difference *Difference   `json:"difference,omitempty"`
+	Verified   *VerifyReport `json:"verified,omitempty"`
 }
 
 // Progress counts records of a run so far.

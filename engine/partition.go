@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gapless-sync/gapless"
@@ -163,15 +165,7 @@ func (t *task) begin(ctx context.Context) error {
 	if !t.decision.Sweep {
 		return nil
 	}
-	if err := t.beginEnumeration(ctx); err != nil {
-		return err
-	}
-	if t.decision.Repair {
-		for _, key := range t.known.Repair {
-			t.compare.Doubt(proof.KeyHash([]byte(key)))
-		}
-	}
-	return nil
+	return t.beginEnumeration(ctx)
 }
 
 // beginEnumeration opens what the enumeration is compared with: the
@@ -191,6 +185,13 @@ func (t *task) beginEnumeration(ctx context.Context) error {
 			return err
 		}
 	}
+	if t.decision.Repair { // pushed again if they are there, deleted if not
+		for _, key := range t.known.Repair {
+			t.base.doubted = append(t.base.doubted, []byte(key))
+		}
+	}
+	slices.SortFunc(t.base.doubted, bytes.Compare) // each is counted once
+	t.base.doubted = slices.CompactFunc(t.base.doubted, bytes.Equal)
 	var err error
 	if t.decision.Mode != plan.ModeResume {
 		t.compare, err = t.base.start(t.Settings.Memory, t.decision.Mode == plan.ModeCompare, t.dry)

@@ -34,6 +34,11 @@ const (
 	GapCheckpoint = "checkpoint"
 	// GapUndone: a run was undone, and no full run has come to its end since.
 	GapUndone = "undone"
+	// GapMissing, GapDiffers and GapExtra: the destination does not hold what
+	// the source has, although no change since the checkpoint explains it.
+	GapMissing = string(Missing)
+	GapDiffers = string(Differs)
+	GapExtra   = string(Extra)
 )
 
 // Gap is one reason why completeness cannot be proved.
@@ -48,6 +53,10 @@ type Gap struct {
 	// Certificate is the id of the certificate it was found in; empty if
 	// there is none.
 	Certificate string `json:"certificate"`
+	// From and To are the positions between which the destination may lack
+	// something; empty where they are not known.
+	From gapless.Position `json:"from,omitempty"`
+	To   gapless.Position `json:"to,omitempty"`
 	// Run is the command that closes the gap.
 	Run string `json:"run"`
 	// ClosedBy is the id of the certificate of the full run that closed the
@@ -350,15 +359,17 @@ func (h *chain) compare(place string, stored map[string]gapless.Checkpoint) {
 	default:
 		return
 	}
+	last := &h.gaps[len(h.gaps)-1]
+	last.From, last.To = held.Position, want.Position
 	if h.certificates > 0 {
-		h.gaps[len(h.gaps)-1].Run = "gapless run " + h.connector
+		last.Run = "gapless run " + h.connector
 	}
 }
 
 func (h *chain) gap(c *Certificate, kind, what string, args ...any) {
 	h.gaps = append(h.gaps, Gap{
 		Connector: h.connector, Partition: h.partition, Kind: kind, What: fmt.Sprintf(what, args...),
-		Since: c.Started, Certificate: c.ID, Run: "gapless run " + h.connector + " --full",
+		Since: c.Started, Certificate: c.ID, From: c.From, To: c.To, Run: "gapless run " + h.connector + " --full",
 	})
 }
 

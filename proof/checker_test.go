@@ -364,7 +364,7 @@ func TestReportNamesTheCommand(t *testing.T) {
 	b.run(proof.ModeFull, nil)
 	b.run(proof.ModeIncremental, b.broken(gapless.KindRecoverable))
 	want := "docs: 2 certificates in 1 partition: completeness is not proved, 1 gap\n" +
-		"  gap  asset  incomplete: run r2 did not come to its end (" + b.last().ID + ", 2026-11-01T00:01:00Z)\n" +
+		"  gap  asset  incomplete: run r2 did not come to its end (" + b.last().ID + ", since 2026-11-01T00:01:00Z, from \"p1\" to \"p2\")\n" +
 		"       close it with: gapless run docs\n"
 	if diff := cmp.Diff(want, b.check().Text()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -18,6 +18,8 @@ type Report struct {
 	Closed []Gap `json:"closed"`
 	// Certificates is how many were checked.
 	Certificates int `json:"certificates"`
+	// Notes are sentences about what is no gap and worth knowing.
+	Notes []string `json:"notes,omitempty"`
 	// OK says that there is no open gap.
 	OK bool `json:"ok"`
 }
@@ -54,15 +56,28 @@ func (r Report) Text() string {
 	for _, g := range r.Closed {
 		fmt.Fprintf(&b, "  closed by %s  %s  %s: %s%s\n", g.ClosedBy, g.Partition, g.Kind, g.What, g.where())
 	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(&b, "  note %s\n", note)
+	}
 	return b.String()
 }
 
-// where names the certificate and time of a gap.
+// where names the certificate, the time and the interval of a gap.
 func (g Gap) where() string {
-	if g.Certificate == "" {
+	var list []string
+	if g.Certificate != "" {
+		list = append(list, g.Certificate)
+	}
+	if !g.Since.IsZero() {
+		list = append(list, "since "+g.Since.UTC().Format(time.RFC3339))
+	}
+	if g.From != "" || g.To != "" {
+		list = append(list, fmt.Sprintf("from %q to %q", g.From, g.To))
+	}
+	if len(list) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (%s, %s)", g.Certificate, g.Since.UTC().Format(time.RFC3339))
+	return " (" + strings.Join(list, ", ") + ")"
 }
 
 func amount(n int, noun string) string {

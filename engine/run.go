@@ -473,10 +473,12 @@ func (e *Engine) close(s Summary, started time.Time, err error) (Summary, error)
 // outcomeOf says how a run or a partition ended.
 func outcomeOf(err error) plan.Outcome {
 	coded, ok := errors.AsType[*gapless.Error](err)
-	_, failed := errors.AsType[*gapless.Failure](err)
+	failure, failed := errors.AsType[*gapless.Failure](err)
 	switch {
 	case err == nil, ok && coded.Code == gapless.CodeRejectedRecords && !failed:
 		return plan.OutcomeComplete
+	case failed && failure.Kind == gapless.KindUnrecoverable: // whatever came before it
+		return plan.OutcomeUnrecoverable
 	case errors.Is(err, gapless.ErrInterrupted):
 		return plan.OutcomeInterrupted
 	case ok && gapless.ExitCode(err) == gapless.ExitGuard:

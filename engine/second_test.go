@@ -21,6 +21,7 @@ func TestSecondFailureDoesNotHideTheFirst(t *testing.T) {
 		{name: "read and a restart", read: errFault, crash: true},
 		{name: "read and a recoverable sync", read: errFault, sync: recoverable},
 		{name: "sync", read: recoverable, sync: errFault},
+		{name: "interruption and a sync", read: gapless.ErrInterrupted, sync: errFault},
 		{name: "sync, with a scope", read: recoverable, sync: gapless.Unrecoverable(errFault, "r")},
 	} {
 		t.Run(test.name, func(t *testing.T) {

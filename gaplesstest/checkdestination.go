@@ -46,7 +46,8 @@ type DestinationSystem struct {
 	// refuses.
 	Refused func(p gapless.Partition, name string) gapless.Record
 	// Crash has the outside system die and come back without what was not
-	// durable, or without some of it.
+	// durable, or without some of it. What was opened before is not used again,
+	// nor closed, unless Server says so.
 	Crash func()
 	// Server says that sessions outlive a Crash, as those of a client of a
 	// server do. Otherwise they are dead with it.

@@ -90,17 +90,10 @@ func (w *inside) restart() gapless.Session {
 	return w.begin()
 }
 
-// crash loses what is not durable, and the process with it.
+// crash loses what is not durable, and the process with it: nothing is closed.
 func (w *inside) crash() {
 	w.t.Helper()
-	old, d := w.session, w.opened
 	w.breaker.aside(w.Crash)
-	if old != nil {
-		_ = old.Close() // of a session that is dead, and whose store may be
-	}
-	if c, ok := d.(gapless.Closer); ok {
-		_ = c.Close() // likewise
-	}
 	w.session, w.opened = nil, nil
 }
 
@@ -264,7 +257,7 @@ func (w *inside) hasOr(what string, differences func(replica) []string) {
 // deliver opens a session and pushes and syncs edits as the engine does: what
 // fails is tried again, the same batch.
 func (w *inside) deliver(ctx context.Context, edits []edit) (err error) {
-	w.end()
+	w.breaker.aside(w.end)
 	w.epoch++
 	if w.session, err = w.destination().Open(ctx, connectorName, w.epoch); err != nil {
 		w.session = nil

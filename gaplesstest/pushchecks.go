@@ -185,15 +185,7 @@ func checkOdd(t testing.TB, w *inside) {
 	plain := w.Record(p, name(len(wanted)), len(wanted)+1)
 	b.Append(gapless.Change{Record: plain})
 	wanted[plain.Key] = len(wanted) + 1
-	receipt, err := w.session.Push(t.Context(), b)
-	if err != nil {
-		t.Fatalf("Push of odd keys: reject what cannot be taken, by name: %v", err)
-	}
-	late, err := w.session.Sync(t.Context(), nil)
-	if err != nil {
-		t.Fatalf("Sync of odd keys: %v", err)
-	}
-	receipt.Rejected = append(receipt.Rejected, late.Rejected...)
+	receipt := w.settled(b)
 	if rejected(receipt, plain.Key) {
 		t.Errorf("the plain key %q was rejected", plain.Key)
 	}
@@ -243,6 +235,22 @@ func (w *inside) lists(p gapless.Partition, wanted map[string]int) {
 	}
 }
 
+// settled pushes and syncs a batch and returns what was rejected of it, early
+// or late.
+func (w *inside) settled(b *gapless.Batch) gapless.Receipt {
+	w.t.Helper()
+	receipt, err := w.session.Push(w.t.Context(), b)
+	if err != nil {
+		w.t.Fatalf("Push: what cannot be taken is rejected by name, and does not fail the batch: %v", err)
+	}
+	late, err := w.session.Sync(w.t.Context(), nil)
+	if err != nil {
+		w.t.Fatalf("Sync: %v", err)
+	}
+	receipt.Rejected = append(receipt.Rejected, late.Rejected...)
+	return receipt
+}
+
 // oddData are objects that careless code changes.
 func oddData() []string {
 	return []string{
@@ -270,15 +278,7 @@ func checkLarge(t testing.TB, w *inside) {
 	for i, data := range oddData() {
 		b.Append(gapless.Change{Record: gapless.Record{Key: p.Prefix + name(i), Data: []byte(data)}})
 	}
-	receipt, err := w.session.Push(t.Context(), b)
-	if err != nil {
-		t.Fatalf("Push of odd data: %v", err)
-	}
-	late, err := w.session.Sync(t.Context(), nil)
-	if err != nil {
-		t.Fatalf("Sync of odd data: %v", err)
-	}
-	receipt.Rejected = append(receipt.Rejected, late.Rejected...)
+	receipt := w.settled(b)
 	for i, data := range oddData() {
 		key := p.Prefix + name(i)
 		if rejected(receipt, key) {

@@ -53,8 +53,12 @@ func (p process) Close() error {
 	return nil
 }
 
-// crash loses half of what was not synced; the process is gone as well.
-func (m *machine) crash() { m.fs = crash(m.fs, 50, 1) }
+// crash loses half of what was not synced, and the process.
+func (m *machine) crash() {
+	left := crash(m.fs, 50, 1)
+	m.close()
+	m.fs = left
+}
 
 func TestHubSurvivesAsDestination(t *testing.T) {
 	t.Parallel()

@@ -179,6 +179,9 @@ func broken(path string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return gapless.Errorf(gapless.CodeStoreFull, path, "%w", gapless.Recoverable(err))
 	}
+	if errors.Is(err, fs.ErrPermission) { // trying again would not help
+		return gapless.Because(gapless.CauseForbidden, fmt.Errorf("write %s: %w", path, err))
+	}
 	return gapless.Recoverable(fmt.Errorf("write %s: %w", path, err))
 }
 

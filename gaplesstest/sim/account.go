@@ -99,8 +99,7 @@ func (a *auditor) outcome(p *process, part *part, results []engine.PartitionSumm
 		delete(a.doubt, part.number)
 		x.mustBeFull = false
 	}
-	refused := last.Outcome == string(plan.OutcomeRefused) || last.Outcome == string(plan.OutcomeInterrupted)
-	if !x.unclassified || refused || p.stateFails > 0 || p.fenced || p.cancelled {
+	if !x.unclassified || p.stateFails > 0 || p.fenced || p.cancelled || p.epoch != a.epoch {
 		return
 	}
 	if !slices.ContainsFunc(results, func(s engine.PartitionSummary) bool { return s.Outcome == string(plan.OutcomeUnrecoverable) }) {
@@ -131,8 +130,8 @@ func (a *auditor) vanished(p *process, part *part, results []engine.PartitionSum
 // complete checks a run that says that it is.
 func (a *auditor) complete(p *process, letters map[subject]bool) {
 	w := a.world
-	if p.dest != w.dest {
-		return // exchanged since; what it holds is not what was written
+	if p.dest != w.dest || p.epoch != a.epoch {
+		return // somebody else has changed it since
 	}
 	for _, listed := range p.account.listed {
 		part := w.part(listed.ID)

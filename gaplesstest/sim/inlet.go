@@ -34,12 +34,17 @@ func (r reader) ask(ctx context.Context, p gapless.Partition, effect func() erro
 	return r.call(ctx, call{endpoint: Source, place: r.world.placeOf(p.ID)}, effect)
 }
 
-// read is a call that reads records.
+// read is a call that reads records. Nothing is emitted once the engine has
+// told to stop: whether it would still take that is left to chance.
 func (r reader) read(ctx context.Context, p *part, effect func()) error {
-	return r.call(ctx, call{endpoint: Source, place: p.number, work: true}, func() error {
+	err := r.call(ctx, call{endpoint: Source, place: p.number, work: true}, func() error {
 		effect()
 		return nil
 	})
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 // Describe implements [gapless.Source].
@@ -124,20 +129,25 @@ func (r reader) enumerates(p *part, after gapless.Mark) {
 	a.enumerated = false
 	if after == "" {
 		clear(a.kept)
-		a.unidentified, a.empty = false, true
+		a.unidentified, a.empty, a.enumerating = false, true, true
 		return
 	}
-	last := r.world.audit.runs[r.dest.checkpoints[p.ID].Run]
-	if last == nil {
-		return
+	before := a // after a failure within the run
+	if !a.enumerating {
+		last := r.world.audit.runs[r.dest.checkpoints[p.ID].Run]
+		if last == nil {
+			return
+		}
+		before = &last.parts[p.number]
 	}
-	before := &last.parts[p.number]
-	for key := range before.kept {
+	a.unidentified, a.enumerating = before.unidentified, true
+	kept := before.kept
+	a.kept = map[string]bool{}
+	for key := range kept {
 		if key <= string(after) {
 			a.kept[key] = true
 		}
 	}
-	a.unidentified = a.unidentified || before.unidentified
 }
 
 // emission is what the source emits of one record.

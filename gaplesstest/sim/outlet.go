@@ -154,7 +154,7 @@ func (s *session) Sync(ctx context.Context, checkpoints []gapless.Checkpoint) (r
 	if len(checkpoints) > 0 {
 		place = s.world.part(checkpoints[0].Partition).number
 	}
-	err = s.ask(ctx, call{place: place, work: true, last: true}, func() error {
+	err = s.ask(ctx, call{place: place, work: true}, func() error {
 		if err := s.check(true); err != nil {
 			return err
 		}

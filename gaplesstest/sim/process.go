@@ -198,8 +198,6 @@ type call struct {
 	place    int // of the partition that it is about
 	// work is a call that reads, pushes or syncs records of the place.
 	work bool
-	// last is a call that may be made because another has failed.
-	last bool
 	// renewal is a call that is made besides those of its place.
 	renewal bool
 	// quick calls take no time: the engine holds a lock meanwhile that others
@@ -219,6 +217,7 @@ func (p *process) actor(c call) actor {
 // fault befalls it.
 func (p *process) call(ctx context.Context, c call, effect func() error) error {
 	p.travel(c)
+	err := context.Cause(ctx) // what a fault ends now, ends after the effect
 	p.world.mu.Lock()
 	fault, failed := p.fault(c)
 	if failed && (fault == PauseBefore) && !c.quick {
@@ -230,7 +229,6 @@ func (p *process) call(ctx context.Context, c call, effect func() error) error {
 		p.world.mu.Unlock()
 		return p.hang(c)
 	}
-	err := context.Cause(ctx)
 	if err == nil {
 		err = p.befall(fault, failed, effect)
 	}
@@ -371,6 +369,7 @@ type partAccount struct {
 	firstRead    int             // place in the log then; notYet
 	readFrom     int             // where changes were read from; fromStart, singly
 	readAll      bool            // an enumeration was begun
+	enumerating  bool            // an enumeration was begun or resumed
 	enumerated   bool            // to its end, as the source knows
 	unidentified bool            // a record could not be named
 	empty        bool            // the enumeration, so far
@@ -383,8 +382,7 @@ type partAccount struct {
 	tardy        uint64          // rows accepted and refused later, since then
 	pushing      string          // batch that failed and was not pushed again
 	keysRead     bool            // all keys were looked at
-	failing      bool            // a call has failed
-	unclassified bool            // a call failed so, and not because another had before
+	unclassified bool            // a call failed so
 	mustBeFull   bool            // by what is known of earlier runs
 }
 
@@ -405,8 +403,6 @@ func (p *process) failed(c call, err error) {
 		p.stateFails++
 	case c.place < len(p.parts) && c.work:
 		x := &p.parts[c.place]
-		unclassified := gapless.KindOf(err) == gapless.KindUnrecoverable
-		x.unclassified = x.unclassified || unclassified && !(c.last && x.failing)
-		x.failing = true
+		x.unclassified = x.unclassified || gapless.KindOf(err) == gapless.KindUnrecoverable
 	}
 }

@@ -65,6 +65,7 @@ type KeptRecord struct {
 // Standing is how a record relates to what a run made of it.
 type Standing uint8
 
+// The three standings.
 const (
 	// StandsAsLeft: the record is what the run left.
 	StandsAsLeft Standing = iota

@@ -57,6 +57,21 @@ func TestDecodeOptions(t *testing.T) {
 			want:   options{Path: "x", Every: 5 * time.Minute, Size: 8 << 20, Policy: "skip", List: []string{"one"}},
 		},
 		{
+			name:   "days",
+			values: map[string]any{"path": "x", "every": "7d"},
+			want:   options{Path: "x", Every: 168 * time.Hour, Size: 8 << 20, Policy: "skip", List: []string{"a", "b"}},
+		},
+		{
+			name:   "days and hours",
+			values: map[string]any{"path": "x", "every": "1d12h"},
+			want:   options{Path: "x", Every: 36 * time.Hour, Size: 8 << 20, Policy: "skip", List: []string{"a", "b"}},
+		},
+		{
+			name:     "no number of days",
+			values:   map[string]any{"path": "x", "every": "d"},
+			mistakes: []string{`option every: want a duration such as 30s, 5m or 24h, not "d"`},
+		},
+		{
 			name: "every mistake at once",
 			values: map[string]any{
 				"pth": "x", "every": "soon", "size": "-1", "policy": "folow", "count": "many", "on": "perhaps", "list": map[string]any{}, "map": 1,

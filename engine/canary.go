@@ -57,6 +57,14 @@ func (t *task) missingCanaries() (missing []string, err error) {
 	return missing, nil
 }
 
+// pushSparing pushes a batch unless it deletes a canary.
+func (t *task) pushSparing(ctx context.Context, b *gapless.Batch) error {
+	if err := t.spareCanaries(ctx, b); err != nil {
+		return err
+	}
+	return t.pushBatch(ctx, b)
+}
+
 // spareCanaries refuses a batch that deletes canaries which nobody approved to
 // be deleted.
 func (t *task) spareCanaries(ctx context.Context, b *gapless.Batch) error {

@@ -279,8 +279,9 @@ func (t *task) syncWith(ctx context.Context, checkpoints ...gapless.Checkpoint) 
 	if err != nil {
 		return fmt.Errorf("sync destination: %w", err)
 	}
-	for _, rejected := range receipt.Rejected {
-		t.refusedLate(rejected)
+	refused, err := t.keptDespite(receipt.Rejected)
+	if err != nil {
+		return err
 	}
 	before := t.books.counts.Synced
 	t.books.synced()
@@ -289,7 +290,7 @@ func (t *task) syncWith(ctx context.Context, checkpoints ...gapless.Checkpoint) 
 		t.checkpoint = checkpoints[0]
 	}
 	t.sinceSync, t.lastSync = 0, t.Now()
-	return t.saveLetters(ctx)
+	return errors.Join(refused, t.saveLetters(ctx))
 }
 
 // complete writes the final checkpoint, the next fingerprints and the

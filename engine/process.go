@@ -75,7 +75,7 @@ func (t *task) process(ctx context.Context, b *gapless.Batch) error {
 		}
 	}
 	if work.Len() > 0 {
-		if err := t.pushBatch(ctx, work); err != nil {
+		if err := t.pushSparing(ctx, work); err != nil {
 			return err
 		}
 	}
@@ -206,9 +206,6 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 		if err := t.base.protect(t.compare); err != nil {
 			return err
 		}
-	}
-	if err := t.spareCanaries(ctx, b); err != nil {
-		return err
 	}
 	var receipt gapless.Receipt
 	if !t.dry {

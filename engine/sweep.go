@@ -240,10 +240,13 @@ func (t *task) deleteAbsent(ctx context.Context) error {
 		}
 		return flush()
 	})
+	if err == nil {
+		err = flush()
+	}
 	if err != nil {
 		return err
 	}
-	return flush()
+	return t.syncWith(ctx) // what is refused as late as that must not be passed by the checkpoint
 }
 
 // pushDeletes pushes deletes that no row of the source stands for.

@@ -242,10 +242,11 @@ func (m *undoModel) chunks(t *rapid.T) {
 		parts, err := decodeManifest(manifest)
 		for _, p := range parts {
 			for n := range p.chunkCount() {
-				if key := string(p.blob.chunk(n)); want[key] {
+				key := string(p.blob.chunk(n))
+				if want[key] {
 					t.Fatalf("a chunk belongs to two states")
 				}
-				want[string(p.blob.chunk(n))] = true
+				want[key] = true
 			}
 		}
 		return err

@@ -188,3 +188,106 @@ func (w *sourceRuns) broken(what string, arm func()) {
 	}
 	w.clean("the run after one in which " + what)
 }
+
+// checkDestinationEngine: the real engine, between a source in memory and this
+// destination, ends in step and proved, whatever failed on the way.
+func checkDestinationEngine(t testing.TB, w *inside) {
+	r := &destinationRuns{inside: w, runner: newRunner(t)}
+	var collections []string
+	for _, p := range w.Partitions {
+		collections = append(collections, p.Collection)
+	}
+	r.s = NewSource(collections...)
+	r.s.MarkEvery(4)
+	for i := range handful {
+		r.put(name(i))
+	}
+	r.clean("the first run")
+	r.edit()
+	calls := w.callsOf(func() { r.clean("the next run") })
+	for i, n := range points(calls, w.some(10, 4)) {
+		faults := r.faults()
+		fault := faults[i%len(faults)]
+		r.edit()
+		w.breaker.arm(n, fault)
+		r.broken(fmt.Sprintf("call %d of %d %s", n, calls, string(fault)))
+	}
+	for _, n := range []int{2, 5, 9} {
+		r.edit()
+		r.s.Faults.Set(func(_ string, _, total int) error {
+			if total != n {
+				return nil
+			}
+			return gapless.Recoverable(Unavailable)
+		})
+		r.broken(fmt.Sprintf("the source failed at its call %d", n))
+	}
+	if w.Crash != nil {
+		r.edit()
+		w.dies()
+		w.breaker.aside(w.Crash)
+		r.clean("the run after a crash")
+	}
+	w.exit()
+}
+
+// destinationRuns is a destination under check, and a source that is run into it.
+type destinationRuns struct {
+	*inside
+	*runner
+	s *Source
+}
+
+func (r *destinationRuns) put(n string) {
+	p := r.partition(n)
+	record := r.Record(p, n, r.next(n).revision)
+	r.s.Put(p.Collection, record.Key, string(record.Data))
+}
+
+func (r *destinationRuns) edit() {
+	n := len(r.history)
+	for i := range 4 {
+		r.put(name((n + i*5) % handful))
+	}
+	r.put(name(handful + n))
+	gone := name((n + 3) % handful)
+	r.gone(gone)
+	p := r.partition(gone)
+	r.s.Remove(p.Collection, r.Record(p, gone, 1).Key)
+}
+
+func (r *destinationRuns) faults() []Fault {
+	var all []Fault
+	for _, f := range []Fault{Unavailable, Lost, Cut, Forbidden, Throttled} {
+		if r.breaker.missing(f) == "" {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// clean is a run in which nothing fails; afterwards all is in step.
+func (r *destinationRuns) clean(what string) {
+	r.inside.t.Helper()
+	source := r.s.As(gapless.ModelLog)
+	if err := r.run(source, r.destination()); err != nil {
+		r.inside.t.Fatalf("%s: %v", what, err)
+	}
+	r.breaker.aside(func() {
+		r.proved(what, source, r.destination())
+		r.session = r.with(0)
+		r.has(what, r.inside.now())
+		r.exit()
+	})
+}
+
+// broken is a run in which something fails, and the next one.
+func (r *destinationRuns) broken(what string) {
+	r.inside.t.Helper()
+	err := r.run(r.s.As(gapless.ModelLog), r.destination())
+	r.breaker.disarm()
+	r.s.Faults.Set(func(string, int, int) error { return nil })
+	classified(r.inside.t, "a run in which "+what, err)
+	r.dies()
+	r.clean("the run after one in which " + what)
+}

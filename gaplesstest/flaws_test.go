@@ -13,7 +13,7 @@ import (
 // recorder is the test of a check whose verdict is itself under test.
 type recorder struct {
 	testing.TB
-	ctx     context.Context //nolint:containedctx // as testing.T has one
+	ctx     context.Context
 	mu      sync.Mutex
 	failed  bool
 	skipped bool
@@ -83,7 +83,7 @@ type flawed struct {
 func (f flawed) judge(t *testing.T, names []string, log string) {
 	t.Helper()
 	allowed := strings.Fields(f.found + " " + f.also)
-	for _, name := range strings.Fields(f.found) {
+	for name := range strings.FieldsSeq(f.found) {
 		if !slices.Contains(names, name) {
 			t.Errorf("the check %s does not find it", name)
 		}

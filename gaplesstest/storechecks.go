@@ -1,7 +1,6 @@
 package gaplesstest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -109,15 +108,12 @@ func (w *inside) brokenSync(n int, fault Fault) {
 	w.t.Helper()
 	before, edits := w.now(), w.puts(0, 4)
 	w.breaker.arm(n, fault)
-	list := w.checkpoints(w.now())
-	err := error(nil)
+	list, pushed := w.checkpoints(w.now()), true
 	for _, b := range w.batches(edits) {
-		if err == nil {
-			err = accepted(w.session.Push(w.t.Context(), b))
-		}
+		pushed = pushed && accepted(w.session.Push(w.t.Context(), b)) == nil
 	}
-	if err == nil {
-		err = accepted(w.session.Sync(w.t.Context(), list))
+	if pushed {
+		_ = accepted(w.session.Sync(w.t.Context(), list)) // what is there afterwards tells
 	}
 	w.breaker.disarm()
 	if w.Crash != nil {
@@ -320,202 +316,4 @@ func checkIdentity(t testing.TB, w *inside) {
 		t.Errorf("an empty store says: %+v", st)
 	}
 	w.exit()
-}
-
-// checkPushFault: whichever outside call fails in this way, tried again it ends
-// in the same state, and the error is classified.
-func checkPushFault(t testing.TB, w *inside, fault Fault) {
-	calls := w.callsOf(func() {
-		if err := w.deliver(t.Context(), w.puts(0, 8)); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if calls == 0 {
-		t.Skip("no outside call passes the Breaker")
-	}
-	if missing := w.breaker.missing(fault); missing != "" {
-		t.Skip(missing)
-	}
-	for _, n := range points(calls, w.some(10, 6)) {
-		edits := append(w.puts(n, n+8), w.gone(name(n)), w.next(name(n+3)))
-		w.breaker.arm(n, fault)
-		err := w.deliver(t.Context(), edits)
-		_, broken := w.breaker.disarm()
-		what := fmt.Sprintf("call %d of %d %s", n, calls, string(fault))
-		switch {
-		case err == nil && broken > 0 && fault.lasting():
-			t.Errorf("%s: everything returned nil, as if it had been allowed", what)
-		case err != nil:
-			classifiedAs(t, what, fault, err)
-			w.dies()
-			if err := w.deliver(t.Context(), edits); err != nil {
-				t.Fatalf("the next process after one with %s: %v", what, err)
-			}
-		}
-		w.has("after a delivery with "+what, w.now())
-	}
-	w.exit()
-}
-
-// dies ends the process without caring how its session closes.
-func (w *inside) dies() {
-	w.t.Helper()
-	if w.session != nil {
-		_ = w.session.Close() // it may repeat what went wrong
-		w.session = nil
-	}
-	w.exit()
-}
-
-// checkPushCancel: calls whose context is cancelled end soon, and what they left
-// half done is done by the next process.
-func checkPushCancel(t testing.TB, w *inside) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	edits := w.puts(0, 8)
-	err := ends(ctx, t, "a delivery", func() error { return w.deliver(ctx, edits) })
-	classified(t, "a delivery, cancelled", err)
-	w.redeliver(edits)
-	if w.breaker.missing(Stalled) == "" {
-		calls := w.callsOf(func() { w.redeliver(edits) })
-		for _, n := range points(calls, 6) {
-			edits = w.puts(n, n+8)
-			ctx, cancel := context.WithCancel(t.Context())
-			w.breaker.arm(n, Stalled)
-			go func() {
-				settles(lag, func() bool { return w.breaker.hit() || ctx.Err() != nil })
-				cancel()
-			}()
-			err := ends(ctx, t, fmt.Sprintf("a delivery, with no answer to call %d,", n), func() error { return w.deliver(ctx, edits) })
-			cancel()
-			w.breaker.disarm()
-			classified(t, "a delivery, cancelled", err)
-			w.redeliver(edits)
-		}
-	}
-	w.exit()
-}
-
-// redeliver delivers edits from a new process.
-func (w *inside) redeliver(edits []edit) {
-	w.t.Helper()
-	w.dies()
-	if err := w.deliver(w.t.Context(), edits); err != nil {
-		w.t.Fatalf("a delivery after a cancelled one: %v", err)
-	}
-	w.has("a delivery after a cancelled one", w.now())
-}
-
-// checkDestinationLeaks: a destination that is closed leaves nothing behind.
-func checkDestinationLeaks(t testing.TB, w *inside) {
-	leaks(t, func(ctx context.Context) {
-		if err := w.deliver(ctx, w.puts(0, 4)); err != nil {
-			t.Fatal(err)
-		}
-		w.push(w.puts(0, 4)...)
-		w.exit()
-	})
-}
-
-// checkDestinationEngine: the real engine, between a source in memory and this
-// destination, ends in step and proved, whatever failed on the way.
-func checkDestinationEngine(t testing.TB, w *inside) {
-	r := &destinationRuns{inside: w, runner: newRunner(t)}
-	var collections []string
-	for _, p := range w.Partitions {
-		collections = append(collections, p.Collection)
-	}
-	r.s = NewSource(collections...)
-	r.s.MarkEvery(4)
-	for i := range handful {
-		r.put(name(i))
-	}
-	r.clean("the first run")
-	r.edit()
-	calls := w.callsOf(func() { r.clean("the next run") })
-	for i, n := range points(calls, w.some(10, 4)) {
-		faults := r.faults()
-		fault := faults[i%len(faults)]
-		r.edit()
-		w.breaker.arm(n, fault)
-		r.broken(fmt.Sprintf("call %d of %d %s", n, calls, string(fault)))
-	}
-	for _, n := range []int{2, 5, 9} {
-		r.edit()
-		r.s.Faults.Set(func(_ string, _, total int) error {
-			if total != n {
-				return nil
-			}
-			return gapless.Recoverable(Unavailable)
-		})
-		r.broken(fmt.Sprintf("the source failed at its call %d", n))
-	}
-	if w.Crash != nil {
-		r.edit()
-		w.dies()
-		w.breaker.aside(w.Crash)
-		r.clean("the run after a crash")
-	}
-	w.exit()
-}
-
-// destinationRuns is a destination under check, and a source that is run into it.
-type destinationRuns struct {
-	*inside
-	*runner
-	s *Source
-}
-
-func (r *destinationRuns) put(n string) {
-	p := r.partition(n)
-	record := r.Record(p, n, r.next(n).revision)
-	r.s.Put(p.Collection, record.Key, string(record.Data))
-}
-
-func (r *destinationRuns) edit() {
-	n := len(r.history)
-	for i := range 4 {
-		r.put(name((n + i*5) % handful))
-	}
-	r.put(name(handful + n))
-	gone := name((n + 3) % handful)
-	r.gone(gone)
-	p := r.partition(gone)
-	r.s.Remove(p.Collection, r.Record(p, gone, 1).Key)
-}
-
-func (r *destinationRuns) faults() []Fault {
-	var all []Fault
-	for _, f := range []Fault{Unavailable, Lost, Cut, Forbidden, Throttled} {
-		if r.breaker.missing(f) == "" {
-			all = append(all, f)
-		}
-	}
-	return all
-}
-
-// clean is a run in which nothing fails; afterwards all is in step.
-func (r *destinationRuns) clean(what string) {
-	r.inside.t.Helper()
-	source := r.s.As(gapless.ModelLog)
-	if err := r.run(source, r.destination()); err != nil {
-		r.inside.t.Fatalf("%s: %v", what, err)
-	}
-	r.breaker.aside(func() {
-		r.proved(what, source, r.destination())
-		r.session = r.with(0)
-		r.has(what, r.inside.now())
-		r.exit()
-	})
-}
-
-// broken is a run in which something fails, and the next one.
-func (r *destinationRuns) broken(what string) {
-	r.inside.t.Helper()
-	err := r.run(r.s.As(gapless.ModelLog), r.destination())
-	r.breaker.disarm()
-	r.s.Faults.Set(func(string, int, int) error { return nil })
-	classified(r.inside.t, "a run in which "+what, err)
-	r.dies()
-	r.clean("the run after one in which " + what)
 }

@@ -1,0 +1,102 @@
+package gaplesstest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+)
+
+// checkPushFault: whichever outside call fails in this way, tried again it ends
+// in the same state, and the error is classified.
+func checkPushFault(t testing.TB, w *inside, fault Fault) {
+	calls := w.callsOf(func() {
+		if err := w.deliver(t.Context(), w.puts(0, 8)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if calls == 0 {
+		t.Skip("no outside call passes the Breaker")
+	}
+	if missing := w.breaker.missing(fault); missing != "" {
+		t.Skip(missing)
+	}
+	for _, n := range points(calls, w.some(10, 6)) {
+		edits := append(w.puts(n, n+8), w.gone(name(n)), w.next(name(n+3)))
+		w.breaker.arm(n, fault)
+		err := w.deliver(t.Context(), edits)
+		_, broken := w.breaker.disarm()
+		what := fmt.Sprintf("call %d of %d %s", n, calls, string(fault))
+		switch {
+		case err == nil && broken > 0 && fault.lasting():
+			t.Errorf("%s: everything returned nil, as if it had been allowed", what)
+		case err != nil:
+			classifiedAs(t, what, fault, err)
+			w.dies()
+			if err := w.deliver(t.Context(), edits); err != nil {
+				t.Fatalf("the next process after one with %s: %v", what, err)
+			}
+		}
+		w.has("after a delivery with "+what, w.now())
+	}
+	w.exit()
+}
+
+// dies ends the process without caring how its session closes.
+func (w *inside) dies() {
+	w.t.Helper()
+	if w.session != nil {
+		_ = w.session.Close() // it may repeat what went wrong
+		w.session = nil
+	}
+	w.exit()
+}
+
+// checkPushCancel: calls whose context is cancelled end soon, and what they left
+// half done is done by the next process.
+func checkPushCancel(t testing.TB, w *inside) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	edits := w.puts(0, 8)
+	err := ends(ctx, t, "a delivery", func() error { return w.deliver(ctx, edits) })
+	classified(t, "a delivery, cancelled", err)
+	w.redeliver(edits)
+	if w.breaker.missing(Stalled) == "" {
+		calls := w.callsOf(func() { w.redeliver(edits) })
+		for _, n := range points(calls, 6) {
+			edits = w.puts(n, n+8)
+			ctx, cancel := context.WithCancel(t.Context())
+			w.breaker.arm(n, Stalled)
+			go func() {
+				settles(lag, func() bool { return w.breaker.hit() || ctx.Err() != nil })
+				cancel()
+			}()
+			err := ends(ctx, t, fmt.Sprintf("a delivery, with no answer to call %d,", n), func() error { return w.deliver(ctx, edits) })
+			cancel()
+			w.breaker.disarm()
+			classified(t, "a delivery, cancelled", err)
+			w.redeliver(edits)
+		}
+	}
+	w.exit()
+}
+
+// redeliver delivers edits from a new process.
+func (w *inside) redeliver(edits []edit) {
+	w.t.Helper()
+	w.dies()
+	if err := w.deliver(w.t.Context(), edits); err != nil {
+		w.t.Fatalf("a delivery after a cancelled one: %v", err)
+	}
+	w.has("a delivery after a cancelled one", w.now())
+}
+
+// checkDestinationLeaks: a destination that is closed leaves nothing behind.
+func checkDestinationLeaks(t testing.TB, w *inside) {
+	leaks(t, func(ctx context.Context) {
+		if err := w.deliver(ctx, w.puts(0, 4)); err != nil {
+			t.Fatal(err)
+		}
+		w.push(w.puts(0, 4)...)
+		w.exit()
+	})
+}

@@ -190,6 +190,9 @@ func lists(keys []string, fn func(part []string, filter query) error) error {
 	var b strings.Builder
 	from := 0
 	for i, key := range keys {
+		if !askable(key) {
+			return gapless.Because(gapless.CauseInvalidParameter, fmt.Errorf("an Eden cannot be asked for the uuid %s", clip(key)))
+		}
 		appendValue(&b, key)
 		if _, bare, ok := strings.Cut(key, "/"); ok && !strings.HasPrefix(key, "urn:") {
 			appendValue(&b, bare)
@@ -206,13 +209,22 @@ func lists(keys []string, fn func(part []string, filter query) error) error {
 	return nil
 }
 
+// quotable reports whether a value of a list has to stand in quotes.
+func quotable(value string) bool {
+	return strings.ContainsAny(value, `,"`) || value == "None" || value == "NONE"
+}
+
+// askable reports whether a value can stand in a list: a backslash that comes
+// last would take the quote behind it along, and the rest of the list with it.
+func askable(value string) bool { return !quotable(value) || !strings.HasSuffix(value, `\`) }
+
 // appendValue appends an element of an escaped list of values, in quotes if it
 // needs them.
 func appendValue(b *strings.Builder, value string) {
 	if b.Len() > 0 {
 		b.WriteString(escape(","))
 	}
-	if strings.ContainsAny(value, `,"\`) || value == "None" || value == "NONE" {
+	if quotable(value) {
 		value = `"` + strings.ReplaceAll(value, `"`, `\"`) + `"`
 	}
 	b.WriteString(escape(value))

@@ -111,6 +111,9 @@ func outgoing(table string, b *gapless.Batch, row int) (item, error) {
 		record.Modified = time.Unix(0, r.Modified)
 	}
 	var it item
+	if !askable(record.Key) {
+		return it, errors.New("an Eden cannot be asked for a uuid like this, to see what has become of it")
+	}
 	switch r.Op {
 	case gapless.OpUpsert, gapless.OpPatch:
 		resource, err := s3.FromRecord(table, record)

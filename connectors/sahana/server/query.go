@@ -142,13 +142,17 @@ func (q *question) readFilter(table, text, value string) (filter, error) {
 }
 
 // splitValues reads a list of alternatives, which are separated by commas
-// unless these stand between quotes.
+// unless these stand between quotes. A backslash goes with a quote behind it
+// that belongs to a value.
 func splitValues(text string) []string {
 	var list []string
 	var one strings.Builder
-	quoted := false
-	for _, c := range text {
-		switch {
+	quoted, runes := false, []rune(text)
+	for i := 0; i < len(runes); i++ {
+		switch c := runes[i]; {
+		case c == '\\' && i+1 < len(runes) && runes[i+1] == '"':
+			one.WriteByte('"')
+			i++
 		case c == '"':
 			quoted = !quoted
 		case c == ',' && !quoted:

@@ -153,3 +153,35 @@ func (g *gated) ReadAll(ctx context.Context, p gapless.Partition, after gapless.
 	<-g.q
 	return nil
 }
+
+// TestLateRefusalOfAPushThatFailed: the row was never counted as accepted, so
+// nothing is taken off, and how the run ended is remembered.
+func TestLateRefusalOfAPushThatFailed(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model)
+			w.source = gaplesstest.NewSource("q")
+			d := &tardyDestination{Destination: w.dest, key: "q0", pushed: make(chan struct{})}
+			w.source.Put("q", "q0", `{}`)
+			w.dest.Faults.Set(func(call string, nth, _ int) error {
+				if call != "push" || nth != 1 {
+					return nil
+				}
+				return gaplesstest.Ambiguous(errFault)
+			})
+			s, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = d })
+			if s.Counts.Pushed != 0 || s.Counts.Synced != 0 || s.Partitions[0].Counts.Pushed != 0 {
+				t.Errorf("counts are %+v, of the partition %+v", s.Counts, s.Partitions[0].Counts)
+			}
+			if letters := w.letters(); len(letters) != 1 || gapless.KindOf(err) != gapless.KindUnrecoverable {
+				t.Errorf("%d letters: %v", len(letters), err)
+			}
+			s, err = w.run(engine.RunOptions{})
+			if err != nil || s.Partitions[0].Mode != "full" {
+				t.Errorf("the next run is %+v: %v", s.Partitions, err)
+			}
+		})
+	}
+}

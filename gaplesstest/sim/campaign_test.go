@@ -3,8 +3,6 @@ package sim_test
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -30,7 +28,7 @@ const (
 	byRun    = "run"    // it did not exit 0
 	byPlan   = "plan"   // the next run would do otherwise than after a clean one
 	byProof  = "prove"  // there is a gap
-	byVerify = "verify" // source and destination hold different contents
+	byVerify = "verify" // both ends hold other contents, and no run will bring them
 	// harmless faults leave the destination in step.
 	harmless = "harmless"
 	nobody   = "nobody"
@@ -163,13 +161,13 @@ func (s *scene) befall(t *testing.T, seed uint64) (by string, spared int) {
 func (w *trial) notice(after aftermath) string {
 	w.Helper()
 	switch {
-	case !w.resting(), after == resumed && w.plan().Decisions[0].Mode != plan.ModeNothing && len(w.differences()) > 0:
+	case !w.resting(), after == resumed && w.plan().Decisions[0].Mode != plan.ModeNothing && !w.equal():
 		return byPlan
 	case !w.prove().OK:
 		return byProof
-	case len(w.differences()) > 0:
+	case len(w.verify()) > 0:
 		return byVerify
-	case maps.Equal(w.source.Records(collection), w.records()):
+	case w.equal():
 		return harmless
 	}
 	return nobody
@@ -346,9 +344,4 @@ func (g *tampering) of(c gapless.Change) []gapless.Change {
 	instead, goesOn := g.how(c)
 	g.done, g.end = true, !goesOn
 	return instead
-}
-
-// some names the first few keys of a list.
-func some(keys []string) string {
-	return fmt.Sprintf("%d, such as %q", len(keys), keys[:min(3, len(keys))])
 }

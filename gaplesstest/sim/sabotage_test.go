@@ -12,7 +12,9 @@ import (
 // that is in order without it: what the auditor finds first is that invariant.
 func TestSaboteursAreFound(t *testing.T) {
 	t.Parallel()
-	fault := func(e sim.Endpoint, nth int, k sim.Kind) sim.Run { return sim.Run{Faults: []sim.Fault{{Endpoint: e, Nth: nth, Kind: k}}} }
+	fault := func(e sim.Endpoint, nth int, k sim.Kind) sim.Run {
+		return sim.Run{Faults: []sim.Fault{{Endpoint: e, Nth: nth, Kind: k}}}
+	}
 	for _, test := range []struct {
 		name      string
 		sabotage  sim.Sabotage

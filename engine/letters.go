@@ -85,6 +85,49 @@ func (t *task) refusedLate(r gapless.Rejection) {
 	t.raise(state.DeadLetter{Key: r.Key, Stage: state.StageSync, Reason: r.Err.Error()})
 }
 
+// keptDespite accounts for what a sync has refused. Deletes by absence are no
+// records of the source that could become dead letters: refused is the error
+// that ends the run before the checkpoint, so that the next one finds them again.
+func (t *task) keptDespite(rejected []gapless.Rejection) (refused, err error) {
+	count := 0
+	for _, r := range rejected {
+		swept, err := t.swept([]byte(r.Key))
+		if err != nil {
+			return nil, err
+		}
+		if !swept {
+			t.refusedLate(r)
+			continue
+		}
+		if count++; count == 1 {
+			refused = r.Err
+		}
+	}
+	if count > 0 {
+		refused = gapless.Recoverable(fmt.Errorf("the destination refuses %d deletes: %w", count, refused))
+	}
+	return refused, nil
+}
+
+// swept reports whether a key was deleted by absence since the last sync, and
+// takes it out of the account of such deletes.
+func (t *task) swept(key []byte) (bool, error) {
+	if t.seen == nil || t.books.deleting.Count == 0 {
+		return false, nil
+	}
+	_, seen, err := t.seen.Lookup(proof.KeyHash(key))
+	if err != nil || seen {
+		return false, err
+	}
+	var b gapless.Batch
+	b.AppendRow(gapless.Row{Op: gapless.OpDelete, Key: b.AppendBytes(key)})
+	hash, content := proof.RowHash(&b, 0)
+	t.books.deleting.Remove(proof.Delivery(hash, content))
+	t.books.counts.Deleted--
+	t.books.counts.Pushed--
+	return true, nil
+}
+
 // raise opens a dead letter; saveLetters stores it.
 func (t *task) raise(l state.DeadLetter) {
 	l.Connector, l.Partition, l.Run, l.At = t.Connector, t.partition.ID, t.id, t.Now().UTC()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
@@ -797,6 +798,14 @@ func TestSumsStop(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+	c := h.names.collection("docs", items.Collection)
+	c.sums.turn <- struct{}{}
+	late, done := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer done()
+	if _, err := s.Sum(late, items, gapless.KeyRange{}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while somebody else brings the sums up to date: %v", err)
+	}
+	<-c.sums.turn
 	own := errors.New("own")
 	if err := s.Contents(t.Context(), items, gapless.KeyRange{}, func([]byte, gapless.Hash128) error { return own }); !errors.Is(err, own) {
 		t.Errorf("got %v", err)

@@ -122,7 +122,7 @@ func renamed(shown, printed []string) []string {
 var (
 	progressLine = regexp.MustCompile(`^docs: (searchable: )?[\d,]+ (of|records?)\b`)
 	namedID      = regexp.MustCompile(`\b(x-[0-9a-f]{16}|r-[0-9a-v]{16})\b`)
-	varying      = regexp.MustCompile(`\bx-[0-9a-f]{16}\b|\b[rcp]-[0-9a-v]{12,}|\b[0-9a-f]{12}\.\.\.[0-9a-f]+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|[\d,.]*\d (ms|s|B|kB|MB)\b|[\d,.]*\d`)
+	varying      = regexp.MustCompile(`\b[0-9a-f]{32}\b|\bx-[0-9a-f]{16}\b|\b[rcp]-[0-9a-v]{12,}|\b[0-9a-f]{12}\.\.\.[0-9a-f]+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|[\d,.]*\d (ms|s|B|kB|MB)\b|[\d,.]*\d`)
 	spaces       = regexp.MustCompile(`\s+`)
 )
 

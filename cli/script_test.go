@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"carsend": carSend,
 			"plant":   plant,
 			"resolve": resolve,
+			"drift":   drift, "approverepair": approverepair,
 			"lastrun": lastRun,
 		},
 	})

@@ -115,17 +115,23 @@ func (c *client) page(ctx context.Context, table string, q query) (e export, err
 }
 
 // stream hands over the records of an answer that may be large, while it is
-// read.
+// read. That there are none has to be said twice; see pages.
 func (c *client) stream(ctx context.Context, table, path string, take func(exported) error) error {
 	var failed error // of take, not of the Eden
+	count := 0
 	request := &call{what: "read " + table, method: http.MethodGet, path: path, once: true}
-	err := c.send(ctx, request, func(a *answer) error {
+	read := func(a *answer) error {
 		_, err := decode(a, table, math.MaxInt64, func(r exported) error {
+			count++
 			failed = take(r)
 			return failed
 		})
 		return err
-	})
+	}
+	err := c.send(ctx, request, read)
+	if err == nil && count == 0 {
+		err = c.send(ctx, request, read)
+	}
 	return cmp.Or(failed, err)
 }
 
@@ -134,8 +140,11 @@ func (c *client) stream(ctx context.Context, table, path string, take func(expor
 // a limit of the Eden. Records keep their order there while others change,
 // unlike in what msince gives. Tombstones have no numbers: those at the end of a
 // page are counted.
+//
+// The empty page has to come twice, for what it leaves out counts as deleted or
+// unchanged, and an Eden may answer so once whose database is not there.
 func (c *client) pages(ctx context.Context, table string, after int64, limit int, filter query, take func(e *export, last int64) error) error {
-	trailing := 0
+	trailing, ended := 0, false
 	for {
 		q := query{}.add("~.id__gt", strconv.FormatInt(after, 10)).add("limit", strconv.Itoa(limit))
 		if trailing > 0 {
@@ -143,9 +152,14 @@ func (c *client) pages(ctx context.Context, table string, after int64, limit int
 		}
 		q = c.plainly(append(append(q, "show_ids=true"), filter...))
 		e, err := c.page(ctx, table, q)
-		if err != nil || len(e.records) == 0 {
+		switch {
+		case err != nil || len(e.records) == 0 && ended:
 			return err
+		case len(e.records) == 0:
+			ended = true
+			continue
 		}
+		ended = false
 		last, behind, err := e.numbered(table, after)
 		if err != nil {
 			return err

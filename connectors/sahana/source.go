@@ -241,40 +241,55 @@ func (s *source) ReadKeys(ctx context.Context, p gapless.Partition, out *gapless
 	})
 }
 
-// Fetch implements [gapless.Fetcher], by lists of uuids.
+// Fetch implements [gapless.Fetcher], by lists of uuids. Those that are missing
+// are asked for twice before they count as deleted.
 func (s *source) Fetch(ctx context.Context, p gapless.Partition, keys []string, out *gapless.Output) error {
-	return lists(keys, func(part []string, filter query) error {
+	missing, err := s.fetch(ctx, p, keys, out)
+	if err == nil && len(missing) > 0 {
+		missing, err = s.fetch(ctx, p, missing, out)
+	}
+	for _, key := range missing {
+		if err == nil {
+			err = out.Delete(key)
+		}
+	}
+	return err
+}
+
+// fetch emits the records of keys and returns the keys that have none, each
+// once.
+func (s *source) fetch(ctx context.Context, p gapless.Partition, keys []string, out *gapless.Output) (missing []string, err error) {
+	err = lists(keys, func(part []string, filter query) error {
 		e, err := s.client.page(ctx, p.Collection, s.client.plainly(append(filter, s.filters[p.Collection]...)))
 		if err != nil {
 			return err
 		}
-		missing := make(map[string]bool, len(part))
+		wanted := make(map[string]bool, len(part))
 		for _, key := range part {
-			missing[key] = true
+			wanted[key] = true
 		}
 		for i := range e.records {
 			r := &e.records[i]
 			if r.UUID == "" {
 				return gapless.Because(gapless.CauseUnreadable, fmt.Errorf("read single records of %s: one has no uuid: %w", p.Collection, r.err))
 			}
-			if !missing[r.UUID] || r.Deleted {
+			if !wanted[r.UUID] || r.Deleted {
 				continue
 			}
-			delete(missing, r.UUID)
+			delete(wanted, r.UUID)
 			if err := s.emit(r, nil, nil, out); err != nil {
 				return err
 			}
 		}
 		for _, key := range part {
-			if missing[key] {
-				delete(missing, key)
-				if err := out.Delete(key); err != nil {
-					return err
-				}
+			if wanted[key] {
+				delete(wanted, key)
+				missing = append(missing, key)
 			}
 		}
 		return nil
 	})
+	return missing, err
 }
 
 // document returns the address of an answer that has everything of a table, or

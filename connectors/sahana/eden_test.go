@@ -30,7 +30,7 @@ type fault func(n int, r *http.Request, w http.ResponseWriter) bool
 
 // eden is a Sahana Eden in memory that answers as real ones were seen to.
 type eden struct {
-	t *testing.T
+	t testing.TB
 	// asp says that pushes of peers fail, as those to the successor do.
 	asp bool
 	// bad says why a record is refused, or "".
@@ -54,7 +54,7 @@ type eden struct {
 	next   int
 }
 
-func newEden(t *testing.T) *eden {
+func newEden(t testing.TB) *eden {
 	t.Helper()
 	return &eden{
 		t: t, now: time.Date(2026, 11, 1, 10, 0, 0, 0, time.UTC), tables: map[string][]*s3.Resource{}, peers: map[string]bool{}, files: map[string]string{},

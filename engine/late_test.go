@@ -185,3 +185,32 @@ func TestLateRefusalOfAPushThatFailed(t *testing.T) {
 		})
 	}
 }
+
+// TestLateRefusalWhileDeleting: the fingerprints are written before the sync
+// that follows the deletes finds out, and must not count the record as held.
+func TestLateRefusalWhileDeleting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.source = gaplesstest.NewSource("q")
+	for i := range 4 {
+		w.source.Put("q", fmt.Sprint("q", i), `{}`)
+	}
+	run := func(refuse string) (engine.Summary, error) {
+		d := &tardyDestination{Destination: w.dest, key: refuse, pushed: make(chan struct{})}
+		return w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = d })
+	}
+	if _, err := run(""); err != nil {
+		t.Fatal(err)
+	}
+	w.source.Put("q", "q0", `{"n":1}`)
+	w.source.Remove("q", "q3")
+	if s, err := run("q0"); s.Exit != 55 || len(w.letters()) != 1 {
+		t.Errorf("exit %d: %v", s.Exit, err)
+	}
+	if _, err := run(""); err != nil {
+		t.Error(err)
+	}
+	if got := w.dest.Records(connector, "q")["q0"]; got != `{"n":1}` {
+		t.Errorf("q0 is %s", got)
+	}
+}

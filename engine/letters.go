@@ -19,6 +19,9 @@ type undelivered struct {
 	// open are the keys of open letters, settled those of them that this run
 	// has pushed.
 	open, settled map[string]bool
+	// tabled is how many records had been rejected when the next fingerprints
+	// were written.
+	tabled uint64
 	// origins that this run has read, by their marks.
 	origins map[uint64]string
 }

@@ -345,11 +345,10 @@ func (t *task) complete(ctx context.Context) error {
 // destination may refuse records as late as that, and those must not count as
 // held.
 func (t *task) settleTable(ctx context.Context, c gapless.Checkpoint) error {
-	before := t.books.counts.Rejected
 	if err := t.syncWith(ctx); err != nil {
 		return err
 	}
-	if t.books.counts.Rejected == before {
+	if t.books.counts.Rejected == t.tabled {
 		return nil
 	}
 	err := t.base.next.Close()

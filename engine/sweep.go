@@ -47,7 +47,7 @@ func (t *task) endEnumeration() error {
 		t.seen, err = t.base.scratchTable(t.compare)
 		return err
 	}
-	t.final = t.finalCheckpoint()
+	t.final, t.tabled = t.finalCheckpoint(), t.books.counts.Rejected
 	t.seen, err = t.base.prepare(t.compare, t.final)
 	return err
 }

@@ -11,10 +11,13 @@ GO       ?= go
 # Packages built and tested at the same time.
 JOBS     ?= 2
 FUZZTIME ?= 10s
+# Histories that sim plays, and the first of them.
+SEEDS    ?= 20000
+FROM     ?= 1
 CACHE    ?= $(shell $(GO) env GOCACHE)/gapless-tools
 LINT     := $(CACHE)/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools/go.mod)
 
-.PHONY: help build check fmt vet floors test race fuzz soak bench cover mutants docs lint install-lint
+.PHONY: help build check fmt vet floors test race fuzz soak sim bench cover mutants reliability docs lint install-lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,11 +51,21 @@ soak: ## Run the acceptance list of the Push API with a million documents, and h
 	GAPLESS_SOAK=1 $(GO) test -count=1 -timeout 30m -run Acceptance -v ./connectors/pushapi
 	GAPLESS_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'ReplicasSoak|HistorySoak' ./engine -rapid.checks=10000
 
+sim: ## Play SEEDS histories of the whole engine in virtual time from FROM on, or show every call of SEED
+	@if [ -n "$(SEED)" ]; then \
+		GAPLESS_SIM_SEED=$(SEED) $(GO) test -count=1 -run TestOneSeed -v ./gaplesstest/sim; \
+	else \
+		GAPLESS_SIM_SEEDS=$(SEEDS) GAPLESS_SIM_FROM=$(FROM) $(GO) test -count=1 -timeout 0 -run TestSeeds -v ./gaplesstest/sim; \
+	fi
+
 bench: ## Measure rates, CPU and memory against a bare loop
 	$(GO) run ./internal/bench -check -o bench.md
 
 mutants: ## Take out each safety line, one at a time, and show that a test notices
 	$(GO) run ./internal/mutation -jobs $(JOBS)
+
+reliability: ## Measure the tables of docs/reliability.md anew; takes hours
+	$(GO) run ./internal/reliability
 
 cover: ## Show how much of each package its tests reach
 	$(GO) test -p $(JOBS) -short -coverprofile=coverage.out ./...

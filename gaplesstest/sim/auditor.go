@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/state"
@@ -71,9 +72,7 @@ func (a *auditor) acquired(p *process, l state.Lease) {
 	store := a.world.store
 	store.mu.Lock()
 	defer store.mu.Unlock()
-	for id, known := range store.held.partitions[connector] {
-		p.known[id] = known
-	}
+	maps.Copy(p.known, store.held.partitions[connector])
 	for number, d := range a.doubt {
 		p.parts[number].mustBeFull = d == mustFull
 	}

@@ -124,7 +124,7 @@ func (h *history) happen() {
 func (h *history) backUp() {
 	b, err := h.BackUp()
 	if err != nil {
-		h.violated("end", "back up: %v", err)
+		h.unsettled("back up: %v", err)
 	}
 	h.backups = append(h.backups, b)
 }
@@ -143,7 +143,7 @@ func (h *history) restore() {
 		return
 	}
 	if err := h.RestoreState(b); err != nil {
-		h.violated("end", "restore state: %v", err)
+		h.unsettled("restore state: %v", err)
 	}
 }
 

@@ -109,13 +109,15 @@ func Play(t *testing.T, s Setup, story func(*World)) Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
 	var result Result
 	synctest.Test(t, func(*testing.T) {
 		w := newWorld(s, programs, dir)
 		story(w)
 		result = w.close()
 	})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
 	return result
 }
 
@@ -370,7 +372,7 @@ func (w *World) Settle() {
 		return
 	}
 	if last.Err != nil {
-		w.violated("end", "without faults, the last of 8 runs ends with %d: %v", last.Summary.Exit, last.Err)
+		w.unsettled("without faults, the last of 8 runs ends with %d: %v", last.Summary.Exit, last.Err)
 		return
 	}
 	w.inStep()
@@ -404,7 +406,7 @@ func (w *World) inStep() {
 		}
 	}
 	if err != nil {
-		w.violated("end", "in step, but not proved: %v", err)
+		w.unsettled("in step, but not proved: %v", err)
 	}
 }
 
@@ -414,10 +416,11 @@ func overlooked(r proof.Report) bool {
 	return !slices.ContainsFunc(r.Gaps, func(g proof.Gap) bool { return !strings.HasPrefix(g.What, "the repair of run ") })
 }
 
-func (w *World) violated(invariant, format string, args ...any) {
+// unsettled notes that a history does not come to rest as it has to.
+func (w *World) unsettled(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.audit.fail(invariant, format, args...)
+	w.audit.fail("end", format, args...)
 }
 
 // listed returns the partitions that the source lists.

@@ -45,12 +45,11 @@ func (w *inside) destination() gapless.Destination {
 }
 
 // begin opens a session with the next epoch, in the process at hand.
-func (w *inside) begin() gapless.Session {
+func (w *inside) begin() {
 	w.t.Helper()
 	w.end()
 	w.epoch++
 	w.session = w.with(w.epoch)
-	return w.session
 }
 
 func (w *inside) with(epoch uint64) gapless.Session {

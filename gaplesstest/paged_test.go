@@ -334,7 +334,7 @@ func (s *pagedSource) known(ctx context.Context, from gapless.Position) (int, er
 	if s.flaw == "takes a position that is ahead" && at == now.at(s.model)+1 {
 		return at, nil
 	}
-	if err != nil || at < 0 || at > now.at(s.model) || at < now.Floor && s.flaw != "goes on after the log was cut" {
+	if err != nil || at < 0 || at > now.at(s.model) && s.flaw != "trusts the clock" || at < now.Floor && s.flaw != "goes on after the log was cut" {
 		return 0, gapless.Expired(fmt.Errorf("position %q is not known", from))
 	}
 	return at, nil

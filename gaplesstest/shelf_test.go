@@ -361,12 +361,11 @@ func TestDestinationFlaws(t *testing.T) {
 	} {
 		t.Run(f.flaw, func(t *testing.T) {
 			t.Parallel()
-			names, log := failing(t, destinationChecks(), func(t testing.TB) *inside {
+			judged(t, f, destinationChecks(), func(t testing.TB) *inside {
 				w := shelfCase(f.flaw).world(t)
 				w.brief = true
 				return w
 			})
-			f.judge(t, names, log)
 		})
 	}
 }

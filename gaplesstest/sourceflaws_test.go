@@ -23,12 +23,11 @@ func TestSourceFlaws(t *testing.T) {
 		for _, f := range flaws {
 			t.Run(f.flaw, func(t *testing.T) {
 				t.Parallel()
-				names, log := failing(t, sourceChecks(), func(t testing.TB) *outside {
+				judged(t, f, sourceChecks(), func(t testing.TB) *outside {
 					o := pagedCase(model, f.flaw).world(t)
 					o.brief = true
 					return o
 				})
-				f.judge(t, names, log)
 			})
 		}
 	}

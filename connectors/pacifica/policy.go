@@ -37,9 +37,18 @@ func (p *Policy) Close() error {
 }
 
 // Transaction returns the description of a transaction, which has a file at
-// least or says that it has none. It is [gapless.ErrNotFound] if there is no such
-// transaction.
+// least or says that it has none, and that twice: what it leaves out counts as
+// deleted. It is [gapless.ErrNotFound] if there is no such transaction.
 func (p *Policy) Transaction(ctx context.Context, id int64) ([]byte, error) {
+	doc, none, err := p.transaction(ctx, id)
+	if err == nil && none {
+		doc, _, err = p.transaction(ctx, id)
+	}
+	return doc, err
+}
+
+// transaction asks once, and reports whether the answer has no files.
+func (p *Policy) transaction(ctx context.Context, id int64) (doc []byte, none bool, err error) {
 	number := strconv.FormatInt(id, 10)
 	c := &call{
 		what: "ask for transaction " + number, method: http.MethodGet, url: p.server.base.JoinPath("status/transactions/by_id", number).String(),
@@ -47,17 +56,23 @@ func (p *Policy) Transaction(ctx context.Context, id int64) ([]byte, error) {
 	}
 	status, doc, err := p.server.read(ctx, c, maxTransaction)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if status == http.StatusNotFound {
-		return nil, fmt.Errorf("%s: %w", c.what, gapless.ErrNotFound)
+		return nil, false, fmt.Errorf("%s: %w", c.what, gapless.ErrNotFound)
 	}
-	if _, _, err := filesMember(doc); errors.Is(err, gapless.ErrNotFound) {
-		return nil, fmt.Errorf("%s: %w", c.what, err)
+	files, _, err := filesMember(doc)
+	if errors.Is(err, gapless.ErrNotFound) {
+		return nil, false, fmt.Errorf("%s: %w", c.what, err)
 	} else if err != nil {
-		return nil, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("%s: the answer cannot be used: %s", c.what, p.server.say(err.Error())))
+		return nil, false, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("%s: the answer cannot be used: %s", c.what, p.server.say(err.Error())))
 	}
-	return doc, nil
+	none = true
+	for range members(files) {
+		none = false
+		break
+	}
+	return doc, none, nil
 }
 
 // read carries a call out and returns the body of its answer; a body that breaks

@@ -64,7 +64,7 @@ type stagedCart struct {
 
 // newCartServer has the files 1100, 1101 and 1102, and any others that are put
 // into it.
-func newCartServer(t *testing.T) *cartServer {
+func newCartServer(t testing.TB) *cartServer {
 	s := &cartServer{
 		contents: map[string]string{"1100": "the root\n", "1101": strings.Repeat("x", 70_000), "1102": ""},
 		carts:    map[string]*stagedCart{}, counts: map[string]int{},

@@ -29,7 +29,7 @@ type installation struct {
 	transactions map[string]string
 }
 
-func newInstallation(t *testing.T) *installation {
+func newInstallation(t testing.TB) *installation {
 	t.Helper()
 	s := &installation{cartServer: newCartServer(t), transactions: map[string]string{}}
 	s.policy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/connectors/files"
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/hub"
@@ -328,6 +329,93 @@ func TestUndoIsFenced(t *testing.T) {
 	}
 	if diff := cmp.Diff(after, w.records()); diff != "" {
 		t.Errorf("an old epoch has written:\n%s", diff)
+	}
+}
+
+// TestUndoPutsBackParts undoes what happened to files, whose contents are parts.
+func TestUndoPutsBackParts(t *testing.T) {
+	t.Parallel()
+	w := newUndoWorld(t, gapless.ModelFull)
+	tree := filepath.Join(w.dir, "tree")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(tree, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(tree, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source, err := files.Connector().Source.Open(t.Context(), map[string]any{"path": tree}, gapless.Env{Dir: w.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := engine.Config{
+		Connector: "docs", Source: source, Destination: w.hub, Store: w.store, Dir: filepath.Join(w.dir, "of-files"), Settings: w.settings,
+	}
+	contents := func() map[string]string {
+		t.Helper()
+		all := map[string]string{}
+		err := w.hub.Records(t.Context(), "docs", gapless.Partition{ID: "file", Collection: "file"}, "", func(r gapless.Record) error {
+			text, err := readPart(t.Context(), r.Parts[0])
+			all[r.Key] = fmt.Sprint(r.Version, r.Modified, string(r.Data), text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	write("a", "first "+strings.Repeat("long ", 100_000))
+	write("b", "first")
+	e, err := engine.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Run(t.Context(), engine.RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	before := contents()
+	write("b", "changed")
+	if err := os.Remove(filepath.Join(tree, "a")); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := e.Run(t.Context(), engine.RunOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report, err := e.Undo(t.Context(), changed.Run, engine.UndoOptions{}); err != nil || report.Created != 1 || report.Overwritten != 1 {
+		t.Fatalf("%+v (%v)", report, err)
+	}
+	if diff := cmp.Diff(before, contents()); diff != "" {
+		t.Fatalf("not as before (-before +now):\n%s", diff)
+	}
+	if report, err := e.Undo(t.Context(), changed.Run, engine.UndoOptions{}); err != nil || report.Already != 2 {
+		t.Errorf("again: %+v (%v)", report, err)
+	}
+}
+
+// TestUndoLeavesWhatChangesAtThatMoment has somebody else write between the
+// decision and the push.
+func TestUndoLeavesWhatChangesAtThatMoment(t *testing.T) {
+	t.Parallel()
+	w := newUndoWorld(t, gapless.ModelLog)
+	w.run()
+	w.edit()
+	changed := w.run()
+	e, written := w.engine(), false
+	e.OnStep(func(name string) {
+		if name == "before push" && !written {
+			written = true
+			w.write(gapless.Change{Record: gapless.Record{Key: "k01", Data: []byte(`{"by":"somebody"}`)}})
+		}
+	})
+	report, err := e.Undo(t.Context(), changed.Run, engine.UndoOptions{})
+	if gapless.ExitCode(err) != gapless.ExitGuard || report.Conflicts != 1 || report.Overwritten != 1 {
+		t.Errorf("%+v (%v)", report, err)
+	}
+	if got := w.records()["k01"]; got != `{"by":"somebody"}` {
+		t.Errorf("k01 is %s", got)
 	}
 }
 

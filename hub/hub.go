@@ -35,6 +35,7 @@ type Options struct {
 	fs         vfs.FS           // the default file system unless a test says otherwise
 	now        func() time.Time // the clock of this machine unless a test says otherwise
 	stageBytes int              // of a push's parts that wait in memory for its batch
+	purge      int              // former states and chunks that one sync looks at
 }
 
 func (o *Options) setDefaults() {
@@ -50,6 +51,7 @@ func (o *Options) setDefaults() {
 	o.CacheBytes = cmp.Or(o.CacheBytes, defaultCacheBytes)
 	o.MaxPartBytes = cmp.Or(o.MaxPartBytes, defaultMaxPartBytes)
 	o.stageBytes = cmp.Or(o.stageBytes, 4<<20)
+	o.purge = cmp.Or(o.purge, 1<<14)
 	o.FeedChanges = cmp.Or(o.FeedChanges, 1<<20)
 }
 

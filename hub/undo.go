@@ -342,14 +342,10 @@ func (l keptRuns) due(now time.Time) bool {
 	return slices.ContainsFunc(l, func(k *keptRun) bool { return k.until < now.UnixNano() })
 }
 
-// purgeAtOnce bounds the former states and the chunks of their parts that one
-// purge looks at.
-const purgeAtOnce = 1 << 14
-
 // purgeKept puts into b what removes former states whose time is over, as much
 // as is due at once; the caller holds mu.
 func (h *Hub) purgeKept(b *pebble.Batch) error {
-	now, left := h.opts.now().UnixNano(), purgeAtOnce
+	now, left := h.opts.now().UnixNano(), h.opts.purge
 	for _, k := range h.kept {
 		if k.until >= now || left <= 0 {
 			continue

@@ -51,7 +51,7 @@ func (s undoState) clone() undoState {
 const undoWindow = 8 * time.Hour
 
 func (m *undoModel) open(t *rapid.T) {
-	h, err := Open(t.Context(), Options{Dir: "hub", fs: m.fs, stageBytes: testStageBytes, now: func() time.Time { return m.now }})
+	h, err := Open(t.Context(), Options{Dir: "hub", fs: m.fs, stageBytes: testStageBytes, now: func() time.Time { return m.now }, purge: 2})
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -281,6 +281,9 @@ func (m *undoModel) chunks(t *rapid.T) {
 func (m *undoModel) end(t *rapid.T) {
 	m.now = m.now.Add(10 * undoWindow)
 	m.sync(t)
+	for m.hub.kept.due(m.now) { // a little with each sync
+		m.sync(t)
+	}
 	for _, space := range []byte{spaceKept, spaceKeptRun, spaceOrphan} {
 		if left, err := holdsAny(m.hub.store.db, []byte{space}); err != nil || left {
 			t.Fatalf("keys are left in space %q (%v)", space, err)

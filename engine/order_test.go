@@ -3,9 +3,39 @@ package engine
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/proof"
+	"github.com/gapless-sync/gapless/state/sqlite"
 )
+
+// TestUnbalancedAccountIsAGap: a run whose account does not balance did not
+// complete, whatever else it says.
+func TestUnbalancedAccountIsAGap(t *testing.T) {
+	t.Parallel()
+	store, err := sqlite.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close() // nothing is written
+	for _, tt := range []struct {
+		name         string
+		read, pushed uint64
+		ok           bool
+	}{{"balanced", 2, 2, true}, {"one is lost", 2, 1, false}, {"one is invented", 2, 3, false}} {
+		ended := &task{run: &run{Engine: &Engine{Config: Config{Connector: "c", Store: store, Now: time.Now}}}}
+		ended.partition.ID = "p"
+		ended.books = &books{certificate: proof.Certificate{
+			Connector: "c", Partition: "p", Run: "r", Mode: proof.ModeFull,
+			Read: proof.Digest{Count: tt.read, Lo: 1}, Pushed: proof.Digest{Count: tt.pushed, Lo: 1}, Synced: proof.Digest{Count: tt.pushed, Lo: 1},
+		}}
+		_, err := ended.sealed(t.Context(), nil)
+		if coded, _ := errors.AsType[*gapless.Error](err); (err == nil) != tt.ok || err != nil && (coded.Code != gapless.CodeGap || gapless.KindOf(err) != gapless.KindUnrecoverable) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
 
 // TestDoubtOfAnotherBoot: the log beside the doubt is not synced, so that after
 // a power failure it may have lost keys.

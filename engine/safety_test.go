@@ -159,7 +159,7 @@ type obliging struct {
 }
 
 func (o obliging) ReadAll(ctx context.Context, _ gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
-	for i := range 3 { // which is a batch
+	for i := range 4 { // a batch, and one that is not handed over yet
 		if err := out.Upsert(gapless.Record{Key: fmt.Sprintf("k%04d", i), Data: fmt.Appendf(nil, `{"n":%d}`, i)}); err != nil {
 			return err
 		}
@@ -170,21 +170,23 @@ func (o obliging) ReadAll(ctx context.Context, _ gapless.Partition, _ gapless.Ma
 }
 
 // TestStoppedReadIsNoEnd: what a source did not emit because it was stopped is
-// not absent.
+// not absent. Whether its last rows are still taken is left to chance.
 func TestStoppedReadIsNoEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, gapless.ModelFull)
-	w.fill(6)
-	w.mustRun()
-	stop := make(chan struct{})
-	_, err := w.runWith(engine.RunOptions{Stop: stop}, func(e *engine.Engine) { e.Source = obliging{e.Source, stop} })
-	if !errors.Is(err, gapless.ErrInterrupted) {
-		t.Errorf("a run that was stopped: %v", err)
+	for range 8 {
+		w := newWorld(t, gapless.ModelFull)
+		w.fill(6)
+		w.mustRun()
+		stop := make(chan struct{})
+		_, err := w.runWith(engine.RunOptions{Stop: stop}, func(e *engine.Engine) { e.Source = obliging{e.Source, stop} })
+		if !errors.Is(err, gapless.ErrInterrupted) {
+			t.Errorf("a run that was stopped: %v", err)
+		}
+		if n := len(w.dest.Records(connector, "r")); n != 6 {
+			t.Fatalf("%d records left, want all 6", n)
+		}
+		w.mustRun()
 	}
-	if n := len(w.dest.Records(connector, "r")); n != 6 {
-		t.Errorf("%d records left, want all 6", n)
-	}
-	w.mustRun()
 }
 
 // TestInterruptedAccountIsSealedOnce: a run that ended in order has one
@@ -250,35 +252,6 @@ func TestContentThatComesBackAfterAPush(t *testing.T) {
 				t.Errorf("mode %s, want a comparison", s.Partitions[0].Mode)
 			}
 		})
-	}
-}
-
-// inventive refuses, with every checkpoint, a record that nobody pushed.
-type inventive struct{ gapless.Destination }
-
-func (d inventive) Open(ctx context.Context, name string, epoch uint64) (gapless.Session, error) {
-	s, err := d.Destination.Open(ctx, name, epoch)
-	return inventiveSession{s}, err
-}
-
-type inventiveSession struct{ gapless.Session }
-
-func (s inventiveSession) Sync(ctx context.Context, list []gapless.Checkpoint) (gapless.Receipt, error) {
-	receipt, err := s.Session.Sync(ctx, list)
-	if len(list) > 0 {
-		receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: "nobody's", Err: errFault})
-	}
-	return receipt, err
-}
-
-// TestUnbalancedAccountFailsTheRun: a certificate that contradicts itself is
-// not stored as the account of a run.
-func TestUnbalancedAccountFailsTheRun(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, gapless.ModelLog)
-	_, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = inventive{w.dest} })
-	if gapless.ExitCode(err) != gapless.ExitUnrecoverable || !isCode(err, gapless.CodeGap) {
-		t.Errorf("exit %d: %v", gapless.ExitCode(err), err)
 	}
 }
 

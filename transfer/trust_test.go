@@ -27,36 +27,40 @@ func TestJournalOfAnotherContent(t *testing.T) {
 }
 
 // TestPartThatNothingVouchesFor: without a hash and a validator, what is here of
-// a file may be of another one.
+// a file may be of another one, in the same run and in the next.
 func TestPartThatNothingVouchesFor(t *testing.T) {
 	t.Parallel()
-	data := content("x", 300_000)
-	dir := t.TempDir()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	defer cancel(nil)
-	var offsets []int64
-	job := Job{
-		Dir: dir, Files: listOf(File{Path: "x", Size: -1}), AllowUnverified: true, sleep: noWait,
-		Supplier: supplierFunc(func(_ context.Context, files []Wanted, deliver Deliver) error {
-			offsets = append(offsets, files[0].Offset)
-			body := io.Reader(bytes.NewReader(data[files[0].Offset:]))
-			if len(offsets) == 1 { // the process ends in the middle
-				cancel(gapless.ErrInterrupted)
-				body = io.MultiReader(io.LimitReader(body, 100_000), failing{errors.New("cut")})
-			}
-			return deliver(Content{Path: "x", Offset: files[0].Offset, Size: -1, Body: body})
-		}),
+	for _, interrupted := range []bool{false, true} {
+		data := content("x", 300_000)
+		dir := t.TempDir()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		var offsets []int64
+		job := Job{
+			Dir: dir, Files: listOf(File{Path: "x", Size: -1}), AllowUnverified: true, sleep: noWait,
+			Supplier: supplierFunc(func(_ context.Context, files []Wanted, deliver Deliver) error {
+				offsets = append(offsets, files[0].Offset)
+				body := io.Reader(bytes.NewReader(data[files[0].Offset:]))
+				if len(offsets) == 1 {
+					body = io.MultiReader(io.LimitReader(body, 100_000), failing{errors.New("cut")})
+					if interrupted { // the process ends here
+						cancel(gapless.ErrInterrupted)
+					}
+				}
+				return deliver(Content{Path: "x", Offset: files[0].Offset, Size: -1, Body: body})
+			}),
+		}
+		if _, err := Run(ctx, job); interrupted && !errors.Is(err, gapless.ErrInterrupted) || !interrupted && err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+		if len(offsets) < 2 || offsets[1] != 0 {
+			t.Errorf("interrupted %t: asked for the bytes behind %d", interrupted, offsets)
+		}
+		wantFolder(t, dir, set{"x": data})
 	}
-	if _, err := Run(ctx, job); !errors.Is(err, gapless.ErrInterrupted) {
-		t.Fatal(err)
-	}
-	if _, err := Run(t.Context(), job); err != nil {
-		t.Fatal(err)
-	}
-	if offsets[len(offsets)-1] != 0 {
-		t.Errorf("asked for the bytes behind %d", offsets)
-	}
-	wantFolder(t, dir, set{"x": data})
 }
 
 // TestLargeFileThatCannotBeSynced: it does not count as durable.

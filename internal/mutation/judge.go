@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -42,48 +43,113 @@ type judge struct {
 	limit time.Duration
 	jobs  int
 	every bool // all tests of the package, not just those named
+	log   io.Writer
 }
 
 func (j *judge) tree() string { return filepath.Join(j.dir, "tree") }
 
-// sound makes sure that the tests named by the catalogue pass as the tree is;
-// each package is built and run once.
-func (j *judge) sound(ctx context.Context, list []mutant) error {
-	type suite struct {
-		folder string
-		long   bool
-	}
-	suites := map[suite]map[string]bool{}
+// suite is the tests of one package that mutants of the catalogue name, and
+// these mutants.
+type suite struct {
+	folder string
+	list   []mutant
+}
+
+// suites divides mutants by the packages of their tests.
+func suites(list []mutant) []suite {
+	var all []suite
 	for _, m := range list {
-		s := suite{m.Package, m.Long}
-		if suites[s] == nil {
-			suites[s] = map[string]bool{}
+		i := slices.IndexFunc(all, func(s suite) bool { return s.folder == m.Package })
+		if i < 0 {
+			i, all = len(all), append(all, suite{folder: m.Package})
 		}
-		for _, name := range m.Tests {
-			suites[s][name] = true
+		all[i].list = append(all[i].list, m)
+	}
+	return all
+}
+
+// all judges mutants and hands each verdict to told, in the order in which they
+// come.
+func (j *judge) all(ctx context.Context, list []mutant, told func(verdict)) ([]verdict, error) {
+	var verdicts []verdict
+	for _, s := range suites(list) {
+		some, err := j.suite(ctx, s, told)
+		if err != nil {
+			return nil, fmt.Errorf("tests of %s: %w", s.folder, err)
+		}
+		verdicts = append(verdicts, some...)
+	}
+	slices.SortFunc(verdicts, func(a, b verdict) int { return strings.Compare(a.ID, b.ID) })
+	return verdicts, nil
+}
+
+// suite judges the mutants of one package's tests: those that can be parts of
+// one program by running that again and again, the others one by one.
+func (j *judge) suite(ctx context.Context, s suite, told func(verdict)) (verdicts []verdict, err error) {
+	dir, err := os.MkdirTemp(j.dir, "suite-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	tree := filepath.Join(dir, "tree")
+	if err := os.CopyFS(tree, os.DirFS(j.tree())); err != nil {
+		return nil, err
+	}
+	files, rest, err := combined(s.list, func(file string) (string, error) {
+		text, err := os.ReadFile(filepath.Join(tree, filepath.FromSlash(file)))
+		return string(text), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	binary := filepath.Join(dir, "tests")
+	if err := j.build(ctx, tree, s.folder, files, binary); err != nil {
+		fmt.Fprintf(j.log, "the tests of %s with all mutants at once: %v\neach is judged alone\n", s.folder, err)
+		files, rest = nil, s.list
+		if err := j.build(ctx, j.tree(), s.folder, nil, binary); err != nil {
+			return nil, err
 		}
 	}
-	for s, names := range suites {
-		tests := slices.Sorted(maps.Keys(names))
-		r, err := j.test(ctx, j.tree(), mutant{Package: s.folder, Tests: tests, Long: s.long})
-		switch {
-		case err != nil:
-			return fmt.Errorf("%s as it is: %w", s.folder, err)
-		case r.outcome != survived:
-			return fmt.Errorf("%s as it is: %s: %s\n%s", s.folder, r.outcome, strings.Join(r.failed, ", "), r.text)
+	p := program{binary: binary, folder: filepath.Join(tree, filepath.FromSlash(s.folder))}
+	if err := j.sound(ctx, p, s); err != nil {
+		return nil, err
+	}
+	parts := slices.DeleteFunc(slices.Clone(s.list), func(m mutant) bool {
+		return slices.ContainsFunc(rest, func(r mutant) bool { return r.ID == m.ID })
+	})
+	verdicts = j.each(ctx, parts, told, func(m mutant) (result, error) { return j.run(ctx, p, m, m.ID) })
+	return append(verdicts, j.each(ctx, rest, told, func(m mutant) (result, error) { return j.alone(ctx, m) })...), ctx.Err()
+}
+
+// sound makes sure that the tests named by the catalogue pass as the tree is.
+func (j *judge) sound(ctx context.Context, p program, s suite) error {
+	for _, long := range []bool{false, true} {
+		whole := mutant{Long: long}
+		for _, m := range s.list {
+			if m.Long == long {
+				whole.Tests = append(whole.Tests, m.Tests...)
+			}
 		}
-		for _, name := range tests {
+		if len(whole.Tests) == 0 {
+			continue
+		}
+		r, err := j.run(ctx, p, whole, "")
+		if err != nil || r.outcome != survived {
+			return fmt.Errorf("as they are: %w: %s: %s\n%s", errors.Join(err, errUnsound), r.outcome, strings.Join(r.failed, ", "), r.text)
+		}
+		for _, name := range whole.Tests {
 			if !strings.Contains(r.text, "--- PASS: "+name+" ") {
-				return fmt.Errorf("%s as it is: test %s did not pass", s.folder, name)
+				return fmt.Errorf("as they are: %w: %s did not pass", errUnsound, name)
 			}
 		}
 	}
 	return nil
 }
 
-// all judges mutants, several at once, and hands each verdict to told in the
-// order in which they come.
-func (j *judge) all(ctx context.Context, list []mutant, told func(verdict)) []verdict {
+var errUnsound = errors.New("the tests do not pass without any mutant")
+
+// each has mutants judged, several at once.
+func (j *judge) each(ctx context.Context, list []mutant, told func(verdict), judged func(mutant) (result, error)) []verdict {
 	verdicts := make([]verdict, len(list))
 	next := make(chan int)
 	var mu sync.Mutex // one at a time is told
@@ -91,10 +157,18 @@ func (j *judge) all(ctx context.Context, list []mutant, told func(verdict)) []ve
 	for range j.jobs {
 		workers.Go(func() {
 			for i := range next {
-				v := j.one(ctx, list[i])
+				m, started := list[i], time.Now()
+				v := verdict{ID: m.ID, Invariants: m.Invariants, Keeps: m.Keeps, File: m.File, Package: m.Package}
+				r, err := judged(m)
+				v.Outcome, v.By, v.Seconds = r.outcome, r.failed, time.Since(started).Seconds()
+				if err != nil {
+					v.Outcome, v.Error = unjudged, err.Error()
+				}
 				mu.Lock()
 				verdicts[i] = v
-				told(v)
+				if ctx.Err() == nil {
+					told(v)
+				}
 				mu.Unlock()
 			}
 		})
@@ -107,29 +181,18 @@ func (j *judge) all(ctx context.Context, list []mutant, told func(verdict)) []ve
 	return verdicts
 }
 
-// one judges one mutant in a copy of its own.
-func (j *judge) one(ctx context.Context, m mutant) verdict {
-	started := time.Now()
-	v := verdict{ID: m.ID, Invariants: m.Invariants, Keeps: m.Keeps, File: m.File, Package: m.Package}
-	r, err := j.mutated(ctx, m)
-	v.Outcome, v.By, v.Seconds = r.outcome, r.failed, time.Since(started).Seconds()
-	if err != nil {
-		v.Outcome, v.Error = unjudged, err.Error()
-	}
-	return v
-}
-
-func (j *judge) mutated(ctx context.Context, m mutant) (r result, err error) {
+// alone judges a mutant in a copy and a program of its own.
+func (j *judge) alone(ctx context.Context, m mutant) (r result, err error) {
 	dir, err := os.MkdirTemp(j.dir, "mutant-")
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.CopyFS(dir, os.DirFS(j.tree())); err != nil {
+	tree := filepath.Join(dir, "tree")
+	if err := os.CopyFS(tree, os.DirFS(j.tree())); err != nil {
 		return r, err
 	}
-	file := filepath.Join(dir, filepath.FromSlash(m.File))
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(filepath.Join(tree, filepath.FromSlash(m.File)))
 	if err != nil {
 		return r, err
 	}
@@ -137,10 +200,26 @@ func (j *judge) mutated(ctx context.Context, m mutant) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+	binary := filepath.Join(dir, "tests")
+	if err := j.build(ctx, tree, m.Package, map[string]string{m.File: changed}, binary); err != nil {
 		return r, err
 	}
-	return j.test(ctx, dir, m)
+	return j.run(ctx, program{binary: binary, folder: filepath.Join(tree, filepath.FromSlash(m.Package))}, m, "")
+}
+
+// build builds the tests of a package in a tree in which some files are others.
+func (j *judge) build(ctx context.Context, tree, folder string, files map[string]string, binary string) error {
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(tree, filepath.FromSlash(name)), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-vet=off", "-o", binary, "./"+folder)
+	build.Dir = tree
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("does not compile: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // result is how a run of tests ended.
@@ -150,29 +229,26 @@ type result struct {
 	text    string
 }
 
-// test builds the tests of a mutant's package in dir and runs those named. An
-// error says that they could not be run.
-func (j *judge) test(ctx context.Context, dir string, m mutant) (r result, err error) {
+// program is tests that are built, and the folder that they run in.
+type program struct{ binary, folder string }
+
+// run runs the tests that a mutant names, with one in force or none. An error
+// says that they could not be run.
+func (j *judge) run(ctx context.Context, p program, m mutant, active string) (r result, err error) {
 	scratch, err := os.MkdirTemp(j.dir, "scratch-")
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	binary := filepath.Join(scratch, "tests")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-vet=off", "-o", binary, "./"+m.Package)
-	build.Dir = dir
-	if out, err := build.CombinedOutput(); err != nil {
-		return r, fmt.Errorf("does not compile: %w\n%s", err, out)
-	}
-	args := []string{"-test.v", "-test.timeout", j.limit.String(), "-test.short=" + fmt.Sprint(!m.Long)}
-	if !j.every {
+	args := []string{"-test.v", "-test.timeout", j.limit.String(), "-test.short=" + strconv.FormatBool(!m.Long)}
+	if !j.every || active == "" {
 		args = append(args, "-test.run", "^("+strings.Join(m.Tests, "|")+")$")
 	}
 	bounded, cancel := context.WithTimeout(ctx, j.limit+10*time.Second)
 	defer cancel()
-	run := exec.CommandContext(bounded, binary, args...)
-	run.Dir = filepath.Join(dir, filepath.FromSlash(m.Package))
-	run.Env = append(environment(os.Environ()), "TMPDIR="+scratch)
+	run := exec.CommandContext(bounded, p.binary, args...)
+	run.Dir = p.folder
+	run.Env = append(environment(os.Environ()), "TMPDIR="+scratch, activeVariable+"="+active)
 	out, err := run.CombinedOutput()
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
@@ -189,7 +265,8 @@ func (j *judge) test(ctx context.Context, dir string, m mutant) (r result, err e
 	default:
 		r.outcome = survived
 	}
-	return r, nil
+	// What a property test keeps of its failure would fail the next mutant.
+	return r, os.RemoveAll(filepath.Join(p.folder, "testdata", "rapid"))
 }
 
 // environment is that of the process without what changes what tests do.

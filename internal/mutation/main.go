@@ -96,7 +96,7 @@ func judgeAll(ctx context.Context, o options, chosen []mutant, stderr io.Writer)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	j := &judge{dir: dir, limit: o.limit, jobs: o.jobs, every: o.every}
+	j := &judge{dir: dir, limit: o.limit, jobs: o.jobs, every: o.every, log: stderr}
 	from, err := root(ctx)
 	if err != nil {
 		return nil, err
@@ -104,15 +104,9 @@ func judgeAll(ctx context.Context, o options, chosen []mutant, stderr io.Writer)
 	if err := copyTree(ctx, from, filepath.Join(dir, "tree")); err != nil {
 		return nil, err
 	}
-	if !o.every {
-		fmt.Fprintln(stderr, "the tests as they are")
-		if err := j.sound(ctx, chosen); err != nil {
-			return nil, err
-		}
-	}
 	return j.all(ctx, chosen, func(v verdict) {
 		fmt.Fprintf(stderr, "%-9s %5.1f s  %-32s %s\n", v.Outcome, v.Seconds, v.ID, strings.Join(v.By, " ")+v.Error)
-	}), ctx.Err()
+	})
 }
 
 // report prints the verdicts.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"strconv"
 
@@ -67,12 +68,10 @@ func (p *Policy) transaction(ctx context.Context, id int64) (doc []byte, none bo
 	} else if err != nil {
 		return nil, false, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("%s: the answer cannot be used: %s", c.what, p.server.say(err.Error())))
 	}
-	none = true
-	for range members(files) {
-		none = false
-		break
-	}
-	return doc, none, nil
+	next, stop := iter.Pull2(members(files))
+	defer stop()
+	_, _, some := next()
+	return doc, !some, nil
 }
 
 // read carries a call out and returns the body of its answer; a body that breaks

@@ -149,7 +149,7 @@ func (w *world) proveOne(ctx context.Context, p *service.Project, c config.Conne
 }
 
 func (w *world) printReport(r *engine.Proved, o *engine.ProveOptions) {
-	w.printf("%s", r.Text())
+	w.printf("%s\n", cleanLines(r.Text()))
 	for _, p := range r.Partitions {
 		if p.OK && p.Last != "" {
 			w.printf("  %s  %s: %s, ends with %s (%s %s, %s)\n", w.green("ok"), clean(p.Partition),

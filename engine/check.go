@@ -108,7 +108,8 @@ func (e *Engine) markForRepair(ctx context.Context, l *lease, ids []string) erro
 		if err != nil || letter.Connector != e.Connector || i < 0 {
 			return gapless.Errorf(gapless.CodeNotFound, e.Connector, "dead letter %s: %w", id, errors.Join(err, gapless.ErrNotFound))
 		}
-		if !slices.Contains(partitions[i].Repair, letter.Key) {
+		// A record without a key is read with all others, or not at all.
+		if letter.Key != "" && !slices.Contains(partitions[i].Repair, letter.Key) {
 			partitions[i].Repair = append(partitions[i].Repair, letter.Key)
 		}
 	}

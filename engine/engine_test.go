@@ -19,6 +19,7 @@ import (
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/mapping"
+	"github.com/gapless-sync/gapless/proof"
 )
 
 func TestRunsStayInStep(t *testing.T) {
@@ -127,8 +128,12 @@ func TestRefusedRecordsBecomeDeadLettersAndComeBack(t *testing.T) {
 			if len(letters) != 1 || letters[0].Key != "bad" || !strings.Contains(letters[0].Reason, "refused on request") {
 				t.Fatalf("letters: %+v", letters)
 			}
-			// Nothing has changed at the source; a retry reads the record again.
 			e, store := w.open()
+			report, err := e.Prove(t.Context())
+			if err != nil || report.OK || len(report.Gaps) != 1 || report.Gaps[0].Kind != proof.GapRejected {
+				t.Fatalf("proved with a record that is not synced: %v\n%s", err, report.Text())
+			}
+			// Nothing has changed at the source; a retry reads the record again.
 			_, err = e.Redrive(t.Context(), []string{letters[0].ID}, engine.RunOptions{})
 			if got := gapless.ExitCode(errors.Join(err, store.Close())); got != 55 {
 				t.Fatalf("retry: exit %d, want 55: %v", got, err)

@@ -86,6 +86,9 @@ func (e *Engine) ProveWith(ctx context.Context, o ProveOptions) (Proved, error) 
 	for i := range known {
 		e.proveState(r, &known[i], e.endOf(known[i].ID, ends))
 	}
+	if err := e.proveLetters(ctx, r); err != nil {
+		return proved, err
+	}
 	limit(r, &o, within)
 	if o.All || o.Sample > 0 {
 		proved.Contents, err = e.proveContents(ctx, r, &o)
@@ -157,6 +160,42 @@ func (e *Engine) proveState(r *proof.Report, p *state.Partition, end *gapless.St
 	if n := len(p.Repair); n > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%s of %s wait to be repaired by the next run", amountOf(uint64(n), "record"), p.ID))
 	}
+}
+
+// proveLetters names the records that are not synced because they are dead
+// letters: a certificate accounts for them, but they are not there.
+func (e *Engine) proveLetters(ctx context.Context, r *proof.Report) error {
+	letters, err := e.Store.DeadLetters(ctx, state.DeadLetterFilter{Connector: e.Connector, Open: true})
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
+	}
+	slices.Reverse(letters) // the oldest first
+	byPartition := map[string][]state.DeadLetter{}
+	for _, l := range letters {
+		byPartition[l.Partition] = append(byPartition[l.Partition], l)
+	}
+	for _, partition := range slices.Sorted(maps.Keys(byPartition)) {
+		list := byPartition[partition]
+		g := proof.Gap{
+			Connector: e.Connector, Partition: partition, Kind: proof.GapRejected, Since: list[0].At,
+			What: amountOf(uint64(len(list)), "record") + " could not be synced, first " + whereOf(&list[0]) + ": " + strings.Join(strings.Fields(list[0].Reason), " "),
+			Run:  "gapless deadletters list " + e.Connector,
+		}
+		if i := slices.IndexFunc(r.Partitions, func(p proof.PartitionReport) bool { return p.Partition == partition }); i >= 0 {
+			r.Partitions[i].OK = false
+			g.Certificate, g.To = r.Partitions[i].Last, r.Partitions[i].Position
+		}
+		r.Gaps = append(r.Gaps, g)
+	}
+	return nil
+}
+
+// whereOf names the record of a dead letter, or where it stood.
+func whereOf(l *state.DeadLetter) string {
+	if l.Key != "" {
+		return fmt.Sprintf("%q", l.Key)
+	}
+	return fmt.Sprintf("line %d of %s", l.Line, l.Origin)
 }
 
 // limit leaves in a report what is of the time asked for.

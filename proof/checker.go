@@ -32,6 +32,8 @@ const (
 	// GapCheckpoint: state or destination is not where the last certificate
 	// says it is.
 	GapCheckpoint = "checkpoint"
+	// GapRejected: records are dead letters.
+	GapRejected = "rejected"
 	// GapUndone: a run was undone, and no full run has come to its end since.
 	GapUndone = "undone"
 	// GapMissing, GapDiffers and GapExtra: the destination does not hold what

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // catalogueFiles are the rooms' lists, one file each, in this form:
@@ -41,6 +42,8 @@ type mutant struct {
 	Package string
 	Tests   []string
 	Long    bool
+	// limit of the tests, if another than usual.
+	limit time.Duration
 }
 
 // invariants is how many there are.

@@ -106,7 +106,7 @@ func TestParse(t *testing.T) {
 		ID: "room/name", Invariants: []int{1, 8}, Keeps: "a line", File: "some/file.go", Package: "some", Tests: []string{"TestOne", "TestTwo"},
 		Old: "\tbefore\n\tx := 1\n", New: "\tbefore\n\tx := 2\n",
 	}}
-	if diff := cmp.Diff(want, list); diff != "" {
+	if diff := cmp.Diff(want, list, cmp.AllowUnexported(mutant{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	long, err := parse("room", strings.Replace(entry, "tests some", "long tests some", 1))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,7 @@ func (j *judge) suite(ctx context.Context, s suite, told func(verdict)) (verdict
 // sound makes sure that the tests named by the catalogue pass as the tree is.
 func (j *judge) sound(ctx context.Context, p program, s suite) error {
 	for _, long := range []bool{false, true} {
-		whole := mutant{Long: long}
+		whole := mutant{Long: long, limit: soundFactor * j.limit}
 		for _, m := range s.list {
 			if m.Long == long {
 				whole.Tests = append(whole.Tests, m.Tests...)
@@ -145,6 +146,9 @@ func (j *judge) sound(ctx context.Context, p program, s suite) error {
 	}
 	return nil
 }
+
+// soundFactor is how much longer the tests of all mutants may take together.
+const soundFactor = 10
 
 var errUnsound = errors.New("the tests do not pass without any mutant")
 
@@ -240,11 +244,12 @@ func (j *judge) run(ctx context.Context, p program, m mutant, active string) (r 
 		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	args := []string{"-test.v", "-test.timeout", j.limit.String(), "-test.short=" + strconv.FormatBool(!m.Long)}
+	limit := cmp.Or(m.limit, j.limit)
+	args := []string{"-test.v", "-test.timeout", limit.String(), "-test.short=" + strconv.FormatBool(!m.Long)}
 	if !j.every || active == "" {
 		args = append(args, "-test.run", "^("+strings.Join(m.Tests, "|")+")$")
 	}
-	bounded, cancel := context.WithTimeout(ctx, j.limit+10*time.Second)
+	bounded, cancel := context.WithTimeout(ctx, limit+10*time.Second)
 	defer cancel()
 	run := exec.CommandContext(bounded, p.binary, args...)
 	run.Dir = p.folder

@@ -127,6 +127,7 @@ func (r reader) mark(ctx context.Context, p *part, out *gapless.Output, m gaples
 func (r reader) enumerates(p *part, after gapless.Mark) {
 	a := &r.parts[p.number]
 	a.enumerated = false
+	clear(a.deleted) // the guard is for what one enumeration did not contain
 	if after == "" {
 		clear(a.kept)
 		a.unidentified, a.empty, a.enumerating = false, true, true

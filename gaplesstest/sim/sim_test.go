@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,13 @@ import (
 
 	"github.com/gapless-sync/gapless/gaplesstest/sim"
 )
+
+// TestMain lets garbage lie: worlds are small, many, and soon gone, and to
+// collect them costs more than to play in them.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(1000)
+	os.Exit(m.Run())
+}
 
 // TestOneSeed plays the seed that GAPLESS_SIM_SEED names and shows every call.
 func TestOneSeed(t *testing.T) {

@@ -35,7 +35,7 @@ func checkReadBack(t testing.TB, w *inside) {
 }
 
 // checkReplay: batches that are pushed again, in order, change nothing.
-func checkReplay(t testing.TB, w *inside) {
+func checkReplay(_ testing.TB, w *inside) {
 	w.begin()
 	history := [][]edit{
 		w.puts(0, 9),
@@ -64,11 +64,10 @@ func checkReplay(t testing.TB, w *inside) {
 	w.sync()
 	w.has("batches pushed twice each, by the next process", w.now())
 	w.exit()
-	_ = t
 }
 
 // checkDelete: deleting what is not there is no error.
-func checkDelete(t testing.TB, w *inside) {
+func checkDelete(_ testing.TB, w *inside) {
 	w.begin()
 	w.push(w.puts(0, 5)...)
 	w.push(w.gone(name(0)), w.gone(name(0)), w.gone(name(7)))
@@ -78,11 +77,10 @@ func checkDelete(t testing.TB, w *inside) {
 	w.sync()
 	w.has("after the same deletes again", w.now())
 	w.exit()
-	_ = t
 }
 
 // checkPushOrder: of several changes of a key in one batch the last one counts.
-func checkPushOrder(t testing.TB, w *inside) {
+func checkPushOrder(_ testing.TB, w *inside) {
 	w.begin()
 	w.push(w.puts(4, 8)...)
 	w.push(
@@ -96,7 +94,6 @@ func checkPushOrder(t testing.TB, w *inside) {
 	w.sync()
 	w.has("after one batch with several changes of a key", w.now())
 	w.exit()
-	_ = t
 }
 
 // checkPatch: a patch changes the fields that it names and keeps the others, or

@@ -18,8 +18,8 @@ import (
 // GAPLESS_FAULTS and GAPLESS_CLEAN_RUNS say otherwise; a short one is a tenth
 // of that.
 const (
-	campaignFaults = 300
-	campaignRuns   = 1000
+	campaignFaults = 200
+	campaignRuns   = 400
 )
 
 // Who notices a fault, in the order in which they are asked. Nobody of them
@@ -29,6 +29,9 @@ const (
 	byPlan   = "plan"   // the next run would do otherwise than after a clean one
 	byProof  = "prove"  // there is a gap
 	byVerify = "verify" // both ends hold other contents, and no run will bring them
+	// byNext: verify names every record that is wrong, as one that the next run
+	// brings in any case.
+	byNext = "next run"
 	// harmless faults leave the destination in step.
 	harmless = "harmless"
 	nobody   = "nobody"
@@ -165,10 +168,15 @@ func (w *trial) notice(after aftermath) string {
 		return byPlan
 	case !w.prove().OK:
 		return byProof
-	case len(w.verify()) > 0:
+	}
+	gaps, pending := w.verify()
+	switch {
+	case len(gaps) > 0:
 		return byVerify
-	case w.equal():
+	case w.equal() && len(pending) == 0:
 		return harmless
+	case slices.Equal(pending, w.differences()):
+		return byNext
 	}
 	return nobody
 }
@@ -181,7 +189,7 @@ type cleanRow struct {
 }
 
 // TestNoFalseAlarms makes runs to which nothing happens: nobody notices
-// anything.
+// anything. The contents are compared after every fourth.
 func TestNoFalseAlarms(t *testing.T) {
 	t.Parallel()
 	const each = 20
@@ -193,9 +201,13 @@ func TestNoFalseAlarms(t *testing.T) {
 		for i := range each {
 			w.edit()
 			err := w.run(false)
-			if by := w.notice(nothing); err != nil || by != harmless {
+			quiet := err == nil && w.resting() && w.prove().OK
+			if quiet && i%4 == 3 {
+				quiet = w.notice(nothing) == harmless
+			}
+			if !quiet {
 				alarms++
-				t.Errorf("seed %d: run %d is an alarm of %s: %v", n, i+1, by, err)
+				t.Errorf("seed %d: run %d is a false alarm: %v", n, i+1, err)
 			}
 			w.rest = w.plan().Decisions[0]
 		}

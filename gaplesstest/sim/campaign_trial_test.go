@@ -26,8 +26,11 @@ import (
 const (
 	trialConnector = "c"
 	collection     = "r"
-	trialKeys      = 12
+	trialKeys      = 12 // that there are at first
+	moreKeys       = 6
 )
+
+func keyOf(i int) string { return fmt.Sprintf("k%02d", i) }
 
 // trial is a history that a fault is planted in: a source and a destination in
 // memory, the real engine, and its state in memory.
@@ -93,14 +96,14 @@ func (w *trial) folder() string {
 func (w *trial) later(d time.Duration) time.Time { return time.Unix(0, w.now.Add(int64(d))).UTC() }
 
 func (w *trial) put(i int) {
-	w.source.Put(collection, fmt.Sprintf("k%02d", i), `{"v":`+strconv.Itoa(w.r.IntN(1000))+`}`)
+	w.source.Put(collection, keyOf(i), `{"v":`+strconv.Itoa(w.r.IntN(1000))+`}`)
 }
 
 // edit changes some records of the source.
 func (w *trial) edit() {
 	for range 3 + w.r.IntN(5) {
-		if i := w.r.IntN(trialKeys + 6); w.r.IntN(5) == 0 {
-			w.source.Remove(collection, fmt.Sprintf("k%02d", i))
+		if i := w.r.IntN(trialKeys + moreKeys); w.r.IntN(5) == 0 {
+			w.source.Remove(collection, keyOf(i))
 		} else {
 			w.put(i)
 		}
@@ -188,19 +191,32 @@ func (w *trial) records() map[string]string { return w.dest.Records(trialConnect
 func (w *trial) equal() bool { return maps.Equal(w.source.Records(collection), w.records()) }
 
 // verify compares the contents of both ends, as an operator would, and returns
-// what is a gap.
-func (w *trial) verify() (gaps []string) {
+// what is a gap, and what it says that the next run brings.
+func (w *trial) verify() (gaps, pending []string) {
 	w.Helper()
 	report, err := w.engine().Verify(context.Background(), engine.VerifyOptions{})
 	for _, d := range report.Differences {
-		if !d.Pending {
-			gaps = append(gaps, d.Key+" "+string(d.Kind))
+		if d.Pending {
+			pending = append(pending, d.Key)
+		} else {
+			gaps = append(gaps, d.Key)
 		}
 	}
 	if !report.Complete || report.OK != (len(gaps) == 0) {
 		w.Errorf("complete %t, ok %t, gaps %q: %v", report.Complete, report.OK, gaps, err)
 	}
-	return gaps
+	return gaps, pending
+}
+
+// differences are the keys of the records that are not the same at both ends.
+func (w *trial) differences() (keys []string) {
+	source, destination := w.source.Records(collection), w.records()
+	for i := range trialKeys + moreKeys {
+		if key := keyOf(i); source[key] != destination[key] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // mend does what whoever noticed says, until that exits 0; then the destination
@@ -225,9 +241,9 @@ func (w *trial) mend(by, what string) {
 		w.Errorf("%s: noticed by %s, and not mended (model %s): %v", what, by, w.model, err)
 		return
 	}
-	if gaps := w.verify(); !w.equal() || len(gaps) > 0 {
-		w.Errorf("%s: noticed by %s and mended (model %s): %q\nsource      %v\ndestination %v",
-			what, by, w.model, gaps, w.source.Records(collection), w.records())
+	if gaps, pending := w.verify(); !w.equal() || len(gaps)+len(pending) > 0 {
+		w.Errorf("%s: noticed by %s and mended (model %s): %q %q\nsource      %v\ndestination %v",
+			what, by, w.model, gaps, pending, w.source.Records(collection), w.records())
 	}
 	if report, err := w.engine().Prove(context.Background()); err != nil || !report.OK {
 		w.Errorf("%s: noticed by %s, mended, and not proved (model %s): %s%v", what, by, w.model, report.Text(), err)

@@ -14,5 +14,9 @@
 // checkpoints and the label of the fingerprints, and does more work, never
 // less.
 //
+// Verify compares what both ends hold by themselves, without trusting any of
+// that, and writes nothing. Repair stores the keys that it finds for a run to
+// bring, so that what is pushed and deleted goes by the same steps.
+//
 // No configuration file, no terminal and no protocol is known here.
 package engine

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,7 +14,6 @@ import (
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/mapping"
-	"github.com/gapless-sync/gapless/proof"
 )
 
 const connector = "c"
@@ -419,19 +416,13 @@ func (w *World) inStep() {
 	e, err := p.engine()
 	if err == nil {
 		report, failed := e.Prove(p.context)
-		if err = failed; err == nil && !report.OK && !overlooked(report) {
+		if err = failed; err == nil && !report.OK {
 			err = errors.New(report.Text())
 		}
 	}
 	if err != nil {
 		w.unsettled("in step, but not proved: %v", err)
 	}
-}
-
-// overlooked reports whether all gaps are repairs that a later run has carried
-// along: the proof cannot tell, and asks for a full run.
-func overlooked(r proof.Report) bool {
-	return !slices.ContainsFunc(r.Gaps, func(g proof.Gap) bool { return !strings.HasPrefix(g.What, "the repair of run ") })
 }
 
 // unsettled notes that a history does not come to rest as it has to.

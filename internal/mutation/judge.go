@@ -106,7 +106,7 @@ func (j *judge) suite(ctx context.Context, s suite, told func(verdict)) (verdict
 	binary := filepath.Join(dir, "tests")
 	if err := j.build(ctx, tree, s.folder, files, binary); err != nil {
 		fmt.Fprintf(j.log, "the tests of %s with all mutants at once: %v\neach is judged alone\n", s.folder, err)
-		files, rest = nil, s.list
+		rest = s.list
 		if err := j.build(ctx, j.tree(), s.folder, nil, binary); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := command(ctx, os.Args[1:], os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// options are the flags.
+type options struct {
+	page, only, rows string
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("reliability", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.page, "page", "docs/reliability.md", "page that the tables stand on")
+	flags.StringVar(&o.only, "only", "", "tables, separated by commas, instead of all")
+	flags.StringVar(&o.rows, "rows", "", "files with what the commands of one table have printed already, separated by commas, instead of running them")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 || o.rows != "" && (o.only == "" || strings.Contains(o.only, ",")) {
+		return o, errors.New("reliability: --rows is for one table, which --only names, and there is nothing behind the flags")
+	}
+	return o, nil
+}
+
+// command runs the program and returns its exit code: 0, 1 for a table that
+// could not be made, 2 for wrong usage.
+func command(ctx context.Context, args []string, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	var chosen []section
+	if err == nil {
+		chosen, err = choose(o.only)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 2
+	}
+	for i := range chosen {
+		fmt.Fprintln(stderr, chosen[i].shown())
+		if err := update(ctx, &chosen[i], o, stderr); err != nil {
+			fmt.Fprintf(stderr, "reliability: %s: %v\n", chosen[i].name, err)
+			return 1
+		}
+	}
+	return 0
+}
+
+func choose(only string) ([]section, error) {
+	all := sections()
+	if only == "" {
+		return all, nil
+	}
+	var chosen []section
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(all, func(s section) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no table is called %q", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// update measures what a section shows and writes it to the page.
+func update(ctx context.Context, s *section, o options, stderr io.Writer) error {
+	rows, err := s.rows(ctx, o, stderr)
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		return errors.New("there are no rows")
+	}
+	table, err := s.render(rows)
+	if err != nil {
+		return err
+	}
+	at, err := provenance(ctx, s)
+	if err != nil {
+		return err
+	}
+	page, err := os.ReadFile(o.page)
+	if err != nil {
+		return err
+	}
+	text, err := exchange(string(page), s.name, at+table)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(o.page, []byte(text), 0o644) //nolint:gosec // a page is for everybody to read
+}
+
+// rows returns what the section's command measures, or has measured.
+func (s *section) rows(ctx context.Context, o options, stderr io.Writer) (_ []row, err error) {
+	if o.rows != "" {
+		var text []byte
+		for name := range strings.SplitSeq(o.rows, ",") {
+			part, err := os.ReadFile(name)
+			if err != nil {
+				return nil, err
+			}
+			text = append(text, part...)
+		}
+		return s.read(text)
+	}
+	dir, err := os.MkdirTemp("", "gapless-reliability-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	report := filepath.Join(dir, "rows")
+	var out bytes.Buffer
+	run := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
+	run.Env = append(append(os.Environ(), s.environment...), "GAPLESS_REPORT="+report)
+	run.Stdout, run.Stderr = &out, stderr
+	failed := run.Run()
+	text := out.Bytes()
+	if !s.stdout {
+		if text, err = os.ReadFile(report); err != nil {
+			return nil, errors.Join(failed, err, errors.New(out.String()))
+		}
+	}
+	if failed != nil {
+		return nil, fmt.Errorf("%w\n%s", failed, &out)
+	}
+	return s.read(text)
+}
+
+func (s *section) read(text []byte) ([]row, error) {
+	if s.stdout {
+		return readDocuments(text)
+	}
+	return readLines(bytes.NewReader(text), s)
+}
+
+// provenance says where the rows come from.
+func provenance(ctx context.Context, s *section) (string, error) {
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the commit: %w", err)
+	}
+	return fmt.Sprintf("```console\n$ %s\n```\n\nCommit `%s`, %s, %d cores, %s.\n\n", s.shown(), strings.TrimSpace(string(commit)), processor(), runtime.NumCPU(), runtime.Version()), nil
+}
+
+// processor names the processor, as the system does.
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOOS + "/" + runtime.GOARCH
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOOS + "/" + runtime.GOARCH
+}

@@ -8,8 +8,9 @@
 //
 // A connector author implements [Source] (two methods) or [Destination] (one
 // method that opens a [Session] of four). Everything more is an optional
-// interface of one method that the engine finds by assertion: [Partitioner],
-// [Positioner], [ChangeReader], [KeyReader], [Fetcher], [Resumer], [Contenter], [Estimator]
-// for sources; [Enumerator], [Getter], [ConditionalPusher], [Searchable],
-// [FullRunner] for sessions.
+// interface, of one method as a rule, that the engine finds by assertion:
+// [Partitioner], [Positioner], [ChangeReader], [KeyReader], [Fetcher], [Resumer],
+// [Contenter], [Estimator] for sources; [Enumerator], [Getter],
+// [ConditionalPusher], [Searchable], [FullRunner], [Keeper], [Undoer] for
+// sessions; [RangeSummer] for both.
 package gapless

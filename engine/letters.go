@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -68,19 +69,23 @@ func (t *task) refused(b *gapless.Batch, i int, h rowHash, stage string, reason 
 }
 
 // refusedLate opens a dead letter for a row of an earlier batch, whose bytes
-// are gone: only the counts of the certificate can balance from here on. Where
-// nothing waits to be synced, the row is of a push that failed, and was not
-// counted.
+// are gone: only the counts of the certificate can balance from here on.
 func (t *task) refusedLate(r gapless.Rejection) {
-	c := &t.books.certificate
+	c, counts := &t.books.certificate, &t.books.counts
 	c.Mapped = true
-	if c.Pushed.Count > c.Synced.Count {
-		c.Pushed.Count--
-		c.Rejected.Count++
+	c.Pushed.Count--
+	c.Rejected.Count++
+	if counts.Pushed > 0 {
+		counts.Pushed--
+		counts.Synced = min(counts.Synced, counts.Pushed)
 	}
-	if t.books.counts.Pushed > t.books.counts.Synced {
-		t.books.counts.Pushed--
-	}
+	t.refusedUncounted(r)
+}
+
+// refusedUncounted is refusedLate for a row of a push that failed, which was
+// not counted as pushed.
+func (t *task) refusedUncounted(r gapless.Rejection) {
+	t.books.certificate.Mapped = true
 	t.books.counts.Rejected++
 	if t.compare != nil {
 		t.compare.Distrust(proof.KeyHash([]byte(r.Key)))
@@ -98,12 +103,15 @@ func (t *task) keptDespite(rejected []gapless.Rejection) (refused, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if !swept {
-			t.refusedLate(r)
+		if swept {
+			count++
+			refused = cmp.Or(refused, r.Err)
 			continue
 		}
-		if count++; count == 1 {
-			refused = r.Err
+		if c := &t.books.certificate; c.Pushed.Count > c.Synced.Count {
+			t.refusedLate(r)
+		} else { // nothing waits to be synced
+			t.refusedUncounted(r)
 		}
 	}
 	if count > 0 {

@@ -509,7 +509,7 @@ func (t *task) recordFailure(ctx context.Context, outcome plan.Outcome, cause er
 	if coded, ok := errors.AsType[*gapless.Error](cause); ok {
 		p.ErrorCode = coded.Code.String()
 	}
-	if t.books.certificate.Read.Count == 0 && t.checkpoint.Run != t.id { // otherwise there is something to account for
+	if t.certificate != "" || t.books.certificate.Read.Count == 0 && t.checkpoint.Run != t.id { // nothing to account for, or it is
 		return t.commit(ctx, state.Commit{Partitions: []state.Partition{p}})
 	}
 	return t.certify(context.WithoutCancel(ctx), p, state.Commit{}, cause)

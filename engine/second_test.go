@@ -1,10 +1,12 @@
 package engine_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
+	"github.com/gapless-sync/gapless/state"
 )
 
 // TestSecondFailureDoesNotHideTheFirst lets a read fail in a way that may have
@@ -56,4 +58,41 @@ func TestSecondFailureDoesNotHideTheFirst(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unreadable is a state whose dead letters cannot be read from the n-th time on.
+type unreadable struct {
+	state.Store
+	n int
+}
+
+func (u *unreadable) DeadLetters(ctx context.Context, f state.DeadLetterFilter) ([]state.DeadLetter, error) {
+	if u.n--; u.n <= 0 {
+		return nil, errFault
+	}
+	return u.Store.DeadLetters(ctx, f)
+}
+
+// TestAccountIsSealedOnce: what fails after a partition was certified changes
+// how the run ended, and adds no second account of the same records.
+func TestAccountIsSealedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.fill(4)
+	s, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Store = &unreadable{e.Store, 3} })
+	if err == nil {
+		t.Fatal("the run is complete")
+	}
+	_, store := w.open()
+	defer store.Close() // only read
+	count := 0
+	for c, err := range store.Certificates(t.Context(), connector) {
+		if count++; err != nil || !c.Complete || c.Run != s.Run {
+			t.Errorf("certificate %+v, %v", c, err)
+		}
+	}
+	if count != 1 {
+		t.Errorf("%d certificates", count)
+	}
+	w.mustRun()
 }

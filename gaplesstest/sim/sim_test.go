@@ -40,7 +40,7 @@ func TestOneSeed(t *testing.T) {
 // them, and stops at the first that breaks an invariant.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
-	seeds := number(t, "GAPLESS_SIM_SEEDS", 10_000)
+	seeds := number(t, "GAPLESS_SIM_SEEDS", 5_000)
 	if testing.Short() {
 		seeds = min(seeds, 300)
 	}

@@ -163,23 +163,29 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 // unaccounted reports whether no certificate accounts for what lies before a
 // position.
 func (e *Engine) unaccounted(ctx context.Context, partition string, at gapless.Position) (bool, error) {
+	checker, err := e.chainOf(ctx, partition)
+	return err == nil && !checker.Covers(partition, at), err
+}
+
+// chainOf returns a checker that has seen the certificates of one partition.
+func (e *Engine) chainOf(ctx context.Context, partition string) (*proof.Checker, error) {
 	checker := proof.NewChecker(e.Connector)
 	for c, err := range e.Store.Certificates(ctx, e.Connector) {
 		if err != nil {
-			return false, fmt.Errorf("read certificates: %w", err)
+			return nil, fmt.Errorf("read certificates: %w", err)
 		}
 		if c.Partition == partition {
 			checker.Add(c)
 		}
 	}
-	return !checker.Covers(partition, at), nil
+	return checker, nil
 }
 
 // baselineFacts finds out whether the fingerprints belong to the destination's
 // checkpoint. A run killed after its last sync left state one step behind:
 // fingerprints labelled with exactly the destination's checkpoint prove that
-// this step was taken, but nothing else accounts for it: it is built on only
-// where an earlier certificate is of the same place and kind.
+// this step was taken, but no certificate accounts for it: it is built on only
+// where those before it can be.
 func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, known state.Partition) error {
 	b := e.baselines.of(f.Partition)
 	valid, err := b.open(f.Destination)
@@ -191,11 +197,11 @@ func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, kn
 	if !valid || f.Destination.Run != known.LastRun || f.Destination.Seq <= f.State.Seq {
 		return b.close()
 	}
-	last, err := e.Store.LastCertificate(ctx, e.Connector, f.Partition)
-	switch {
-	case err != nil && !errors.Is(err, gapless.ErrNotFound):
-		return errors.Join(fmt.Errorf("read the last certificate: %w", err), b.close())
-	case err == nil && (last.DestinationID != s.status.ID || last.Fingerprint != s.fingerprint):
+	checker, err := e.chainOf(ctx, f.Partition)
+	if err != nil {
+		return errors.Join(err, b.close())
+	}
+	if !checker.Continues(f.Partition, s.status.ID, s.fingerprint) {
 		f.BaselineValid = false
 		return b.close()
 	}

@@ -79,13 +79,20 @@ func faultedRuns(t *testing.T, model gapless.ChangeModel, target string, n int, 
 }
 
 // TestForgottenFullRunIsNoGap makes the n-th call fail, or the process die at
-// it, of a full run that a changed schema or another destination asks for. What
+// it, of a full run that a changed schema, another destination or a gap asks for. What
 // the next run builds on is proved.
 func TestForgottenFullRunIsNoGap(t *testing.T) {
 	t.Parallel()
 	causes := map[string]func(*world){
 		"schema":      func(w *world) { w.source.SetSchema("other") },
 		"destination": func(w *world) { w.dest.Restore(gaplesstest.NewDestination("d2")) },
+		"gap": func(w *world) {
+			w.source.Put("r", "k0001", `{"n":"new"}`)
+			w.source.Faults.Set(func(string, int, int) error { return errFault })
+			if _, err := w.run(engine.RunOptions{}); gapless.KindOf(err) != gapless.KindUnrecoverable {
+				w.Fatalf("an unclassified failure ended with %v", err)
+			}
+		},
 	}
 	for _, model := range models {
 		for cause, happen := range causes {

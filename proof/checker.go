@@ -126,6 +126,14 @@ func (k *Checker) Covers(partition string, position gapless.Position) bool {
 	return h != nil && len(h.gaps) == 0 && h.covered[position]
 }
 
+// Continues reports whether a comparison in a destination, under a fingerprint,
+// may follow the certificates added so far: it then builds on records that are
+// accounted for since the last enumeration, or is the first of all.
+func (k *Checker) Continues(partition, destination, fingerprint string) bool {
+	h := k.chains[partition]
+	return h == nil || !h.begun || len(h.covered) > 0 && h.destination == destination && h.fingerprint == fingerprint
+}
+
 // chain is what the checker knows of one partition.
 type chain struct {
 	connector, partition string

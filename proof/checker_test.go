@@ -325,6 +325,33 @@ func TestCheckerComparesCheckpoints(t *testing.T) {
 	}
 }
 
+func TestContinues(t *testing.T) {
+	t.Parallel()
+	b, k := newBooks(), proof.NewChecker("docs")
+	if !k.Continues("asset", "store", "f1") {
+		t.Error("the first of all cannot begin")
+	}
+	for _, step := range []struct {
+		name string
+		run  func()
+		want bool
+	}{
+		{"unfinished first run", func() { b.run(proof.ModeFull, b.broken(gapless.KindRecoverable)) }, true},
+		{"full", func() { b.run(proof.ModeFull, nil) }, true},
+		{"unrecoverable failure", func() { b.run(proof.ModeIncremental, b.broken(gapless.KindUnrecoverable)) }, false},
+		{"full again", func() { b.run(proof.ModeFull, nil) }, true},
+	} {
+		step.run()
+		k.Add(*b.last())
+		if got := k.Continues("asset", "store", "f1"); got != step.want {
+			t.Errorf("after %s: %t", step.name, got)
+		}
+	}
+	if k.Continues("asset", "elsewhere", "f1") || k.Continues("asset", "store", "f2") {
+		t.Error("goes on in another place, or with other records")
+	}
+}
+
 func TestCovers(t *testing.T) {
 	t.Parallel()
 	b, k := newBooks(), proof.NewChecker("docs")

@@ -14,7 +14,7 @@ var errSilent = errors.New("silent")
 
 // stalled delivers a text, then nothing until the context ends.
 type stalled struct {
-	ctx  context.Context //nolint:containedctx // of the exchange
+	ctx  context.Context
 	text io.Reader
 }
 
@@ -26,17 +26,25 @@ func (s stalled) Read(p []byte) (int, error) {
 	return 0, s.ctx.Err()
 }
 
+// pass lets time pass in a bubble.
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	if err := Sleep(t.Context(), d); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, w := Watch(t.Context(), time.Minute, errSilent)
 		defer w.End()
-		time.Sleep(time.Hour) // nobody is waited for
+		pass(t, time.Hour) // nobody is waited for
 		body := w.Reader(stalled{ctx, strings.NewReader("abc")})
 		if _, err := io.ReadFull(body, make([]byte, 3)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Hour) // this side consumes
+		pass(t, time.Hour) // this side consumes
 		begun := time.Now()
 		if _, err := body.Read(make([]byte, 1)); !errors.Is(err, errSilent) || time.Since(begun) != time.Minute {
 			t.Errorf("%v after %s", err, time.Since(begun))
@@ -51,13 +59,13 @@ func TestWatchdogOfARequest(t *testing.T) {
 		defer w.End()
 		w.Start()
 		slow := w.Feeder(readerFunc(func([]byte) (int, error) {
-			time.Sleep(time.Hour) // this side produces
+			pass(t, time.Hour) // this side produces
 			return 1, nil
 		}))
 		if _, err := slow.Read(make([]byte, 1)); err != nil || ctx.Err() != nil {
 			t.Fatal(err, ctx.Err())
 		}
-		time.Sleep(61 * time.Second) // the other side does not take it
+		pass(t, 61*time.Second) // the other side does not take it
 		if !errors.Is(context.Cause(ctx), errSilent) {
 			t.Errorf("%v", context.Cause(ctx))
 		}

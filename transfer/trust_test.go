@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -31,35 +32,38 @@ func TestJournalOfAnotherContent(t *testing.T) {
 func TestPartThatNothingVouchesFor(t *testing.T) {
 	t.Parallel()
 	for _, interrupted := range []bool{false, true} {
-		data := content("x", 300_000)
-		dir := t.TempDir()
-		ctx, cancel := context.WithCancelCause(t.Context())
-		defer cancel(nil)
-		var offsets []int64
-		job := Job{
-			Dir: dir, Files: listOf(File{Path: "x", Size: -1}), AllowUnverified: true, sleep: noWait,
-			Supplier: supplierFunc(func(_ context.Context, files []Wanted, deliver Deliver) error {
-				offsets = append(offsets, files[0].Offset)
-				body := io.Reader(bytes.NewReader(data[files[0].Offset:]))
-				if len(offsets) == 1 {
-					body = io.MultiReader(io.LimitReader(body, 100_000), failing{errors.New("cut")})
-					if interrupted { // the process ends here
-						cancel(gapless.ErrInterrupted)
+		t.Run(fmt.Sprintf("interrupted %t", interrupted), func(t *testing.T) {
+			t.Parallel()
+			data := content("x", 300_000)
+			dir := t.TempDir()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			var offsets []int64
+			job := Job{
+				Dir: dir, Files: listOf(File{Path: "x", Size: -1}), AllowUnverified: true, sleep: noWait,
+				Supplier: supplierFunc(func(_ context.Context, files []Wanted, deliver Deliver) error {
+					offsets = append(offsets, files[0].Offset)
+					body := io.Reader(bytes.NewReader(data[files[0].Offset:]))
+					if len(offsets) == 1 {
+						body = io.MultiReader(io.LimitReader(body, 100_000), failing{errors.New("cut")})
+						if interrupted { // the process ends here
+							cancel(gapless.ErrInterrupted)
+						}
 					}
-				}
-				return deliver(Content{Path: "x", Offset: files[0].Offset, Size: -1, Body: body})
-			}),
-		}
-		if _, err := Run(ctx, job); interrupted && !errors.Is(err, gapless.ErrInterrupted) || !interrupted && err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Run(t.Context(), job); err != nil {
-			t.Fatal(err)
-		}
-		if len(offsets) < 2 || offsets[1] != 0 {
-			t.Errorf("interrupted %t: asked for the bytes behind %d", interrupted, offsets)
-		}
-		wantFolder(t, dir, set{"x": data})
+					return deliver(Content{Path: "x", Offset: files[0].Offset, Size: -1, Body: body})
+				}),
+			}
+			if _, err := Run(ctx, job); interrupted && !errors.Is(err, gapless.ErrInterrupted) || !interrupted && err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Run(t.Context(), job); err != nil {
+				t.Fatal(err)
+			}
+			if len(offsets) < 2 || offsets[1] != 0 {
+				t.Errorf("asked for the bytes behind %d", offsets)
+			}
+			wantFolder(t, dir, set{"x": data})
+		})
 	}
 }
 

@@ -171,6 +171,9 @@ func TestInterruptedFullRunResumes(t *testing.T) {
 	if !errors.Is(err, gapless.ErrInterrupted) || s.Exit != gapless.ExitInterrupted {
 		t.Fatalf("exit %d: %v", s.Exit, err)
 	}
+	if got := s.Partitions[0].Outcome; got != "interrupted" {
+		t.Errorf("the partition ended %s", got)
+	}
 	if c := w.dest.Checkpoint(connector, "r"); c.Mark == "" || c.Position != "" {
 		t.Fatalf("checkpoint %+v, want a mark and no position", c)
 	}
@@ -207,6 +210,7 @@ func TestContentThatComesBackIsPushedAgain(t *testing.T) {
 func TestCheckpointStaysBeforeABatchThatFailed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, gapless.ModelLog)
+	w.settings.BatchRows = 100 // so that a mark comes in one batch with what is before it
 	w.mustRun()
 	w.fill(30)
 	pushes := 0

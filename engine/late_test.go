@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -212,5 +213,47 @@ func TestLateRefusalWhileDeleting(t *testing.T) {
 	}
 	if got := w.dest.Records(connector, "q")["q0"]; got != `{"n":1}` {
 		t.Errorf("q0 is %s", got)
+	}
+}
+
+// TestRefusedRecordStaysRefused: what a destination refused is not unchanged, as
+// long as the source has it.
+func TestRefusedRecordStaysRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(3)
+	w.source.Put("r", "bad", `{"x":"refuse"}`)
+	for range 3 {
+		if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != 55 {
+			t.Fatalf("a record is not synced, but the run ended with %v", err)
+		}
+		if n := len(w.letters()); n != 1 {
+			t.Fatalf("%d letters are open", n)
+		}
+	}
+}
+
+// TestDestinationIsToldTheEpoch: a runner of before is refused after a run.
+func TestDestinationIsToldTheEpoch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.fill(3)
+	w.mustRun()
+	epoch := w.dest.Checkpoint(connector, "r").Epoch
+	if _, err := w.dest.Open(t.Context(), connector, epoch-1); !errors.Is(err, gapless.ErrFenced) {
+		t.Errorf("a session of an epoch before %d is opened: %v", epoch, err)
+	}
+}
+
+// TestKeysAreComparedWithWhatIsSynced: what a run has pushed is synced before the
+// keys are listed, so that nothing is read twice.
+func TestKeysAreComparedWithWhatIsSynced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelModified)
+	w.fill(3)
+	w.mustRun()
+	w.source.Put("r", "new", `{}`)
+	if s := w.mustRun(); s.Counts.Read != 1 {
+		t.Errorf("one record has changed, %d were read", s.Counts.Read)
 	}
 }

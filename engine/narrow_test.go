@@ -55,6 +55,21 @@ func TestNarrowRunClosesGapsFirst(t *testing.T) {
 		t.Errorf("the first run was %s", s.Partitions[0].Mode)
 	}
 	w.inStep()
+	w.source.Put("r", "b", `{"v":2}`)
+	w.source.Faults.Set(func(call string, _, _ int) error {
+		if call == "read" {
+			return errFault
+		}
+		return nil
+	})
+	if _, err := w.run(engine.RunOptions{}); gapless.KindOf(err) != gapless.KindUnrecoverable {
+		t.Fatalf("an unclassified failure ended with %v", err)
+	}
+	w.source.Faults.Set(nil)
+	if s := w.narrowed("a"); s.Partitions[0].Mode != "full" {
+		t.Errorf("the run after a gap was %s", s.Partitions[0].Mode)
+	}
+	w.inStep()
 }
 
 func TestNarrowTwoWayRun(t *testing.T) {

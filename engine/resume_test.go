@@ -75,6 +75,19 @@ func TestRecordWithoutNameHoldsTheSweepOfAResumedRun(t *testing.T) {
 	}
 	w.source.Put("r", "k0001", `{"n":1}`)
 	w.mustRun()
+	w.source.Garble("r", "k0001")
+	w.failAtCall("read", 10)
+	if _, err := w.run(engine.RunOptions{Full: true}); err == nil || unmarked(w) {
+		t.Fatalf("the full run was not broken off behind a mark: %v", err)
+	}
+	w.source.Faults.Set(nil)
+	s, err := w.run(engine.RunOptions{})
+	if gapless.ExitCode(err) != 55 || s.Partitions[0].Mode != "resume" {
+		t.Errorf("the run that went on, %s, ended with %v", s.Partitions[0].Mode, err)
+	}
+	if n := len(w.dest.Records(connector, "r")); n != 21 {
+		t.Errorf("%d records left, want 21", n)
+	}
 }
 
 // unmarked reports whether no full run under way has left a mark.

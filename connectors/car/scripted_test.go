@@ -60,7 +60,7 @@ func (s *scripted) client(t *testing.T, change ...func(*ClientOptions)) *Client 
 	t.Helper()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	o := ClientOptions{URL: server.URL + "/x/api/car/v2/", Key: "k", Password: "p", Timeout: 5 * time.Second, sleep: noSleep}
+	o := ClientOptions{URL: server.URL + "/x/api/car/v2/", Key: "k", Password: "p", Timeout: time.Minute, sleep: noSleep}
 	for _, c := range change {
 		c(&o)
 	}
@@ -412,7 +412,7 @@ func answerOnce(n int, method, address string, status int, body string) func(int
 // quickClient is client for as long as the caller likes.
 func quickClient(s *scripted) (c *Client, stop func()) {
 	server := httptest.NewServer(s)
-	c, err := NewClient(ClientOptions{URL: server.URL + "/x/api/car/v2", Token: "t", Retries: 1, Timeout: 5 * time.Second, sleep: noSleep})
+	c, err := NewClient(ClientOptions{URL: server.URL + "/x/api/car/v2", Token: "t", Retries: 1, Timeout: time.Minute, sleep: noSleep})
 	if err != nil {
 		s.t.Fatal(err)
 	}

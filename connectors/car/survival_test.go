@@ -99,7 +99,7 @@ func (i *installation) replace() {
 // client returns one that asks so often again, without waiting.
 func (i *installation) client(retries int) *Client {
 	i.t.Helper()
-	c, err := NewClient(ClientOptions{URL: i.url, Key: "k", Password: "p", Timeout: 10 * time.Second, Retries: retries, sleep: noSleep})
+	c, err := NewClient(ClientOptions{URL: i.url, Key: "k", Password: "p", Timeout: time.Minute, Retries: retries, sleep: noSleep})
 	i.must(err)
 	i.t.Cleanup(c.Close)
 	return c

@@ -142,12 +142,7 @@ func (w *twoWay) look(ctx context.Context, full bool) error {
 			s := &e.survey.partitions[i]
 			// Where a restored side was when it was last read says nothing.
 			s.facts.PositionExpired = s.facts.PositionExpired || e.restored
-			d := plan.Decide(s.facts)
-			if e.restored && !d.Sweep {
-				s.facts.Forced = true
-				d = plan.Decide(s.facts)
-			}
-			w.plan.Decisions = append(w.plan.Decisions, d)
+			w.plan.Decisions = append(w.plan.Decisions, plan.Decide(s.facts))
 		}
 	}
 	return nil

@@ -769,6 +769,54 @@ func TestTwoWayUnreadableIsNotAbsent(t *testing.T) {
 	}
 }
 
+// forbidding lists a record that it does not show.
+type forbidding struct{ gapless.Source }
+
+func (s forbidding) ReadAll(_ context.Context, _ gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
+	if err := out.Reject(gapless.Rejection{Key: "k", Err: errors.New("permission denied")}); err != nil {
+		return err
+	}
+	return out.Upsert(gapless.Record{Key: "l", Data: []byte(`{"v":1}`)})
+}
+
+// What is forbidden is there.
+func TestTwoWayForbiddenIsNotAbsent(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	p.models[0] = gapless.ModelFull
+	a.Edit("r", "k", `{"v":1}`, noon)
+	a.Edit("r", "l", `{"v":1}`, noon)
+	p.mustRun()
+	p.read = func(i int, s gapless.Source) gapless.Source {
+		if i > 0 {
+			return s
+		}
+		return forbidding{s}
+	}
+	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
+		t.Fatal(err)
+	}
+	if got := len(b.Records("r")); got != 2 {
+		t.Errorf("%d records are left", got)
+	}
+}
+
+// What an enumeration shows as it was is there.
+func TestTwoWayUnchangedIsNotAbsent(t *testing.T) {
+	t.Parallel()
+	a, b, p := twoReplicas(t)
+	p.models[0] = gapless.ModelFull
+	for _, key := range []string{"k", "l", "m"} {
+		a.Edit("r", key, `{"v":1}`, noon)
+	}
+	p.mustRun()
+	a.Remove("r", "m", noon.Add(time.Hour))
+	p.mustRun()
+	if diff := cmp.Diff(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`}, b.Records("r")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // The same value is lost twice.
 func TestTwoWayLostAgain(t *testing.T) {
 	t.Parallel()

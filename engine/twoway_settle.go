@@ -519,9 +519,9 @@ func (s *settling) count(m *matter, from state.Side) {
 			counts.Updated++
 		case resolve.Remove:
 			counts.Deleted++
-		}
-		if n != nil && n.Op == gapless.OpDelete && read.Count == 0 && given == resolve.Remove {
-			h.books.deleting.Add(proof.KeyHash([]byte(m.key)))
+			if n != nil && n.Op == gapless.OpDelete && read.Count == 0 {
+				h.books.deleting.Add(proof.KeyHash([]byte(m.key)))
+			}
 		}
 	}
 	if h.open[m.key] && m.refused[to] == taken {

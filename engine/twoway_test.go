@@ -394,6 +394,30 @@ func TestTwoWayEditInBetween(t *testing.T) {
 	}
 }
 
+// An edit that a run which is narrowed to its record comes across is read again
+// by that run, which reads nothing else.
+func TestTwoWayEditInBetweenOfANarrowRun(t *testing.T) {
+	t.Parallel()
+	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
+	p := newPair(t, a, b)
+	p.settings.Attempts = 3
+	a.Edit("r", "k", `{"v":1,"w":1}`, noon)
+	p.mustRun()
+	a.Edit("r", "k", `{"v":2,"w":1}`, noon.Add(time.Hour))
+	left := 1
+	b.Between(func(collection, key string) {
+		if left--; left >= 0 {
+			b.Edit(collection, key, `{"v":1,"w":"in between"}`, noon.Add(2*time.Hour))
+		}
+	})
+	if _, err := p.runWith(engine.RunOptions{Keys: []string{"k"}}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"k": `{"v":2,"w":"in between"}`}, b.Records("r")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // An edit that is dated long before or after all others is an edit like any
 // other.
 func TestTwoWayStrangeDates(t *testing.T) {
@@ -440,6 +464,30 @@ func TestTwoWayRestoredSide(t *testing.T) {
 	}
 	// Another store in its place, and empty.
 	p.sides[1] = gaplesstest.NewReplica("c", "r")
+	p.mustRun()
+	if diff := cmp.Diff(want, p.both()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A side came back that cannot tell positions from before from its own, and has
+// gone on since.
+func TestTwoWayRewoundSide(t *testing.T) {
+	t.Parallel()
+	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
+	p := newPair(t, a, b)
+	b.Edit("r", "k", `{"v":1}`, noon)
+	p.mustRun()
+	backup := b.Backup()
+	want := map[string]string{"k": `{"v":1}`}
+	for i, key := range []string{"x1", "x2", "x3", "y1", "y2", "y3", "y4"} {
+		if key == "y1" {
+			p.mustRun()
+			b.Rewind(backup)
+		}
+		b.Edit("r", key, `{"v":1}`, noon.Add(time.Duration(i)*time.Hour))
+		want[key] = `{"v":1}`
+	}
 	p.mustRun()
 	if diff := cmp.Diff(want, p.both()); diff != "" {
 		t.Error(diff)

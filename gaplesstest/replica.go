@@ -172,12 +172,20 @@ func (r *Replica) Backup() *Replica {
 
 // Restore replaces everything by what a backup holds.
 func (r *Replica) Restore(backup *Replica) {
+	r.Rewind(backup)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restored++
+}
+
+// Rewind is Restore of a replica that does not notice it: once it has gone on
+// far enough, positions from before look as if they were its own.
+func (r *Replica) Rewind(backup *Replica) {
 	c := backup.Backup()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.id, r.synced, r.pushed, r.writers = c.id, c.synced, c.pushed, c.writers
 	r.incarnation++
-	r.restored++
 }
 
 // Records returns the synced data of a collection by key.

@@ -270,16 +270,29 @@ func checkConcurrent(t testing.TB, o *outside) {
 	readings, errs := make([]*reading, len(list)), make([]error, len(list))
 	ctx, first := context.WithTimeout(t.Context(), patience/5)
 	defer first()
+	begun := make(chan struct{}, len(list))
 	var group sync.WaitGroup
 	for i, p := range list {
 		readings[i] = o.read(nil)
-		group.Go(func() {
-			if i == 0 {
-				defer first()
-			} else {
-				readings[i].each = func(int) error { <-ctx.Done(); return nil } // in the middle of one, another is read to its end
-			}
+		read := func() {
 			errs[i] = readings[i].into(t.Context(), p, func(out *gapless.Output) error { return s.ReadAll(t.Context(), p, "", out) })
+		}
+		group.Go(func() {
+			if i > 0 {
+				begins := sync.OnceFunc(func() { begun <- struct{}{} })
+				defer begins()
+				readings[i].each = func(int) error { begins(); <-ctx.Done(); return nil }
+				read()
+				return
+			}
+			defer first()
+			for range len(list) - 1 { // in the middle of the others, one is read to its end
+				select {
+				case <-begun:
+				case <-ctx.Done():
+				}
+			}
+			read()
 		})
 	}
 	group.Wait()

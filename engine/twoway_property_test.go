@@ -422,14 +422,13 @@ func (m *mesh) check() {
 }
 
 // TestTwoWayReplicasConverge plays the same 2,000 cases whenever it runs, one of
-// them by -run TestTwoWayReplicasConverge/17/1742, and the first hundred if time
+// them by -run TestTwoWayReplicasConverge/17/1742, and the first twenty if time
 // is short. TestTwoWayReplicasSoak plays others.
 func TestTwoWayReplicasConverge(t *testing.T) {
 	t.Parallel()
-	const perShard = 100
-	shards := 20
+	perShard, shards := 100, 20
 	if testing.Short() {
-		shards = 1
+		perShard, shards = 20, 1
 	}
 	for i := range shards {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {

@@ -290,7 +290,10 @@ func unseenKeys(t *testing.T, s state.Store) {
 }
 
 func ledgerLarge(t *testing.T, s state.Store) {
-	const keys, batch = 100_000, 5000
+	keys, batch := 100_000, 5000
+	if testing.Short() {
+		keys, batch = 10_000, 500
+	}
 	l := acquire(t, s, "c", at(0))
 	var news []state.News
 	var entries []state.Entry
@@ -319,7 +322,7 @@ func ledgerLarge(t *testing.T, s state.Store) {
 	for part := range slices.Chunk(entries, batch) {
 		commit(t, s, l, state.Commit{Entries: part})
 	}
-	t.Logf("100,000 keys: staged in %s, settled in %s", staged, time.Since(start))
+	t.Logf("%d keys: staged in %s, settled in %s", keys, staged, time.Since(start))
 	if got := unsettled(t, s, "c", "a", false, batch); len(got) != 0 {
 		t.Errorf("%d keys are still unsettled", len(got))
 	}

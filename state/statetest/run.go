@@ -57,7 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) state.Store) {
 		{"ledger settles what is committed", entriesSettle},
 		{"ledger finds the unseen", unseenKeys},
 		{"ledger agrees with a model", ledgerModel},
-		{"ledger of 100,000 keys is paged", ledgerLarge},
+		{"large ledger is paged", ledgerLarge},
 		{"conflicts are stored once", conflictsKept},
 		{"conflicts are decided and carried out", conflictsDecided},
 		{"conflicts without sense are refused", conflictsNonsense},

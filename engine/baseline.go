@@ -16,6 +16,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/delta"
+	"github.com/gapless-sync/gapless/durable"
 	"github.com/gapless-sync/gapless/proof"
 )
 
@@ -128,7 +129,7 @@ func (b *baseline) exchange() error {
 	if err := os.Rename(b.path+".next", b.path+".table"); err != nil {
 		return fmt.Errorf("exchange fingerprints: %w", err)
 	}
-	if err := syncDir(filepath.Dir(b.path)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(b.path)); err != nil {
 		return err
 	}
 	b.step("after exchange")
@@ -290,7 +291,7 @@ func (b *baseline) syncLog() error {
 // prepare writes the table that describes the destination once it has
 // checkpoint at, and opens it.
 func (b *baseline) prepare(c *delta.Comparison, at gapless.Checkpoint) (*delta.Table, error) {
-	err := writeFile(b.path+".next", func(w io.Writer) error { return c.WriteTable(w, labelOf(at)) })
+	err := durable.Write(b.path+".next", func(w io.Writer) error { return c.WriteTable(w, labelOf(at)) })
 	if err != nil {
 		return nil, err
 	}
@@ -337,7 +338,7 @@ func (b *baseline) close() error {
 // nil.
 func (b *baseline) saveDoubt(more func(fn func(key []byte) error) error) error {
 	b.step("before doubt")
-	err := writeFile(b.path+".doubt", func(w io.Writer) error {
+	err := durable.Write(b.path+".doubt", func(w io.Writer) error {
 		add := func(key []byte) error {
 			_, err := w.Write(append(binary.AppendUvarint(nil, uint64(len(key))), key...))
 			return err
@@ -424,34 +425,6 @@ func bootID() string {
 	return string(bytes.TrimSpace(id))
 }
 
-// writeFile writes path durably and atomically.
-func writeFile(path string, write func(io.Writer) error) error {
-	temp := path + ".tmp"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", filepath.Base(temp), err)
-	}
-	w := bufio.NewWriterSize(f, 256<<10)
-	if err := errors.Join(write(w), w.Flush(), f.Sync()); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", filepath.Base(temp), err), f.Close(), os.Remove(temp))
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", filepath.Base(temp), err)
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return fmt.Errorf("put %s in place: %w", filepath.Base(path), err)
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open folder to sync it: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 func removeIfThere(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove: %w", err)
@@ -468,5 +441,5 @@ func (b *baseline) forget() error {
 			return err
 		}
 	}
-	return syncDir(filepath.Dir(b.path))
+	return durable.SyncFolder(filepath.Dir(b.path))
 }

@@ -190,23 +190,6 @@ func TestInterruptedFullRunResumes(t *testing.T) {
 	w.mustRun() // what changed behind the mark comes from the log
 }
 
-func TestContentThatComesBackIsPushedAgain(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, gapless.ModelFull)
-	w.fill(6)
-	w.mustRun()
-	w.source.Put("r", "k0001", `{"n":"new"}`)
-	w.source.Put("r", "k0100", `{}`)
-	w.failAt(&w.dest.Faults, "sync")
-	w.dest.Crash(100) // nothing pushed is lost: the destination has both
-	w.source.Put("r", "k0001", `{"n":1}`)
-	w.source.Remove("r", "k0100")
-	s := w.mustRun() // to the fingerprints nothing has ever changed
-	if s.Partitions[0].Rule != "P7" || s.Partitions[0].Mode != "compare" {
-		t.Errorf("rule %s, mode %s, want a comparison", s.Partitions[0].Rule, s.Partitions[0].Mode)
-	}
-}
-
 func TestCheckpointStaysBeforeABatchThatFailed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, gapless.ModelLog)

@@ -24,6 +24,7 @@ type survey struct {
 	// fingerprint of filter, mapping, key and schema.
 	fingerprint string
 	status      gapless.Status
+	chain       *proof.Checker // nil until it is asked for, see chainOf
 	partitions  []surveyed
 	// vanished partitions are known to state but no longer to the source.
 	vanished []string
@@ -152,32 +153,29 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 		}
 	}
 	if f.Model != gapless.ModelFull && f.Start() != "" && !f.Destination.Same(f.State) {
-		var err error
-		if f.Unaccounted, err = e.unaccounted(ctx, name, f.Start()); err != nil {
+		checker, err := e.chainOf(ctx, s)
+		if err != nil {
 			return f, err
 		}
+		f.Unaccounted = !checker.Covers(name, f.Start())
 	}
 	return f, e.resumeFacts(ctx, s, &f, p, known)
 }
 
-// unaccounted reports whether no certificate accounts for what lies before a
-// position.
-func (e *Engine) unaccounted(ctx context.Context, partition string, at gapless.Position) (bool, error) {
-	checker, err := e.chainOf(ctx, partition)
-	return err == nil && !checker.Covers(partition, at), err
-}
-
-// chainOf returns a checker that has seen the certificates of one partition.
-func (e *Engine) chainOf(ctx context.Context, partition string) (*proof.Checker, error) {
+// chainOf returns a checker that has seen the certificates of the connector,
+// which are read once.
+func (e *Engine) chainOf(ctx context.Context, s *survey) (*proof.Checker, error) {
+	if s.chain != nil {
+		return s.chain, nil
+	}
 	checker := proof.NewChecker(e.Connector)
 	for c, err := range e.Store.Certificates(ctx, e.Connector) {
 		if err != nil {
 			return nil, fmt.Errorf("read certificates: %w", err)
 		}
-		if c.Partition == partition {
-			checker.Add(c)
-		}
+		checker.Add(c)
 	}
+	s.chain = checker
 	return checker, nil
 }
 
@@ -197,7 +195,7 @@ func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, kn
 	if !valid || f.Destination.Run != known.LastRun || f.Destination.Seq <= f.State.Seq {
 		return b.close()
 	}
-	checker, err := e.chainOf(ctx, f.Partition)
+	checker, err := e.chainOf(ctx, s)
 	if err != nil {
 		return errors.Join(err, b.close())
 	}

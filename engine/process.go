@@ -136,19 +136,25 @@ func identify(b *gapless.Batch) {
 // hash fills t.hashes with the hashes of the rows of b.
 func (t *task) hash(b *gapless.Batch) {
 	t.hashes = t.hashes[:0]
+	if t.undigested {
+		t.hashCompared(b)
+		return
+	}
 	for i := range b.Rows {
-		t.hashes = append(t.hashes, t.hashRow(b, i))
+		key, content := proof.RowHash(b, i)
+		t.hashes = append(t.hashes, rowHash{key, content, proof.Delivery(key, content)})
 	}
 }
 
-func (t *task) hashRow(b *gapless.Batch, i int) (h rowHash) {
-	if t.undigested && t.compare == nil {
-		return h
+// hashCompared is hash of what a comparison needs, and nothing for digests.
+func (t *task) hashCompared(b *gapless.Batch) {
+	for i := range b.Rows {
+		var h rowHash
+		if t.compare != nil {
+			h.key, h.content = proof.RowHash(b, i)
+		}
+		t.hashes = append(t.hashes, h)
 	}
-	if h.key, h.content = proof.RowHash(b, i); !t.undigested {
-		h.delivery = proof.Delivery(h.key, h.content)
-	}
-	return h
 }
 
 // mapRows fills t.mapped with what the mapping makes of b. Outside an

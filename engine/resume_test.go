@@ -247,18 +247,19 @@ func TestRecordRefusedBySyncIsPushedAgain(t *testing.T) {
 	w.inStep()
 }
 
-// scopedSource fails in partition a with a gap in b.
+// scopedSource fails in partition a with a gap in scope.
 type scopedSource struct {
 	gapless.Source
 	gapless.Positioner
 	gapless.ChangeReader
-	fail *bool
+	fail  *bool
+	scope string
 }
 
 func (s scopedSource) ReadChanges(ctx context.Context, p gapless.Partition, from, to gapless.Position, out *gapless.Output) error {
 	if p.ID == "a" && *s.fail {
 		*s.fail = false
-		return gapless.Unrecoverable(errFault, "b")
+		return gapless.Unrecoverable(errFault, s.scope)
 	}
 	return s.ChangeReader.ReadChanges(ctx, p, from, to, out)
 }
@@ -272,7 +273,7 @@ func TestGapInAnotherPartitionIsRemembered(t *testing.T) {
 	fail := false
 	scoped := func(e *engine.Engine) {
 		in := w.source.As(gapless.ModelLog)
-		e.Source = scopedSource{in, in.(gapless.Positioner), in.(gapless.ChangeReader), &fail}
+		e.Source = scopedSource{in, in.(gapless.Positioner), in.(gapless.ChangeReader), &fail, "b"}
 	}
 	if _, err := w.runWith(engine.RunOptions{}, scoped); err != nil {
 		t.Fatal(err)

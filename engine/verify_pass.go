@@ -4,11 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/gapless-sync/gapless/durable"
 )
 
 // pass is how far the verifications of a connector have come that go on with
@@ -56,10 +57,7 @@ func (v *verification) savePass() error {
 	if err != nil {
 		return fmt.Errorf("encode how far the verification came: %w", err)
 	}
-	return writeFile(v.passFile(), func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
+	return durable.WriteBytes(v.passFile(), text)
 }
 
 // dropPass forgets how far the last verification came.

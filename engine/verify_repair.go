@@ -66,8 +66,11 @@ func (e *Engine) Repair(ctx context.Context, o RepairOptions) (RepairReport, err
 	if len(r.keys) == 0 && !o.Full && o.Approve == "" {
 		return report, found
 	}
-	if err := r.allowed(ctx, &report.Before); err != nil || o.DryRun {
-		return report, errors.Join(err, dryRunOf(o, found))
+	switch err := r.allowed(ctx, &report.Before); {
+	case o.DryRun:
+		return report, errors.Join(err, found)
+	case err != nil:
+		return report, err
 	}
 	if err := r.remember(ctx); err != nil {
 		return report, err
@@ -96,14 +99,6 @@ func (e *Engine) Repair(ctx context.Context, o RepairOptions) (RepairReport, err
 func repairable(found error) bool {
 	e, coded := errors.AsType[*gapless.Error](found)
 	return found == nil || coded && (e.Code == gapless.CodeDiffer || e.Code == gapless.CodeUnfinished || e.Code == gapless.CodeRejectedRecords)
-}
-
-// dryRunOf returns what a dry run says.
-func dryRunOf(o RepairOptions, found error) error {
-	if o.DryRun {
-		return found
-	}
-	return nil
 }
 
 func (r *repair) collect(d Difference) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"strconv"
 
@@ -68,10 +67,10 @@ func (p *Policy) transaction(ctx context.Context, id int64) (doc []byte, none bo
 	} else if err != nil {
 		return nil, false, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("%s: the answer cannot be used: %s", c.what, p.server.say(err.Error())))
 	}
-	next, stop := iter.Pull2(members(files))
-	defer stop()
-	_, _, some := next()
-	return doc, !some, nil
+	for range members(files) {
+		return doc, false, nil
+	}
+	return doc, true, nil
 }
 
 // read carries a call out and returns the body of its answer; a body that breaks

@@ -97,6 +97,16 @@ type Expectation struct {
 	Version, Data []byte
 }
 
+// Successor is a session that knows who came before it. A runner that is handed
+// an epoch that it never gave out is looking at the work of a run that it has no
+// memory of: what it remembers is of an older backup, or somebody else writes to
+// the destination in its name.
+type Successor interface {
+	// Predecessor returns the highest epoch that a session of the connector had
+	// been opened with before this one was; 0 if there was none.
+	Predecessor() uint64
+}
+
 // Searchable is a session that knows whether readers see what was pushed.
 type Searchable interface {
 	// Searchable reports whether everything up to serial is visible to

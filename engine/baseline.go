@@ -38,6 +38,9 @@ type baselines struct {
 	step func(name string) // see Engine
 }
 
+// baselineFiles are the endings of the files of a partition.
+var baselineFiles = [...]string{".table", ".next", ".log", ".doubt"}
+
 // maxDoubt bounds the keys in doubt. Above it a full run is the better cure.
 const maxDoubt = 1 << 20
 
@@ -436,8 +439,8 @@ func removeIfThere(path string) error {
 // is no longer what the destination holds.
 func (b *baseline) forget() error {
 	b.step("before forgetting fingerprints")
-	for _, name := range []string{".table", ".next", ".log", ".doubt"} {
-		if err := removeIfThere(b.path + name); err != nil {
+	for _, kind := range baselineFiles {
+		if err := removeIfThere(b.path + kind); err != nil {
 			return err
 		}
 	}

@@ -572,15 +572,21 @@ func TestSecondRunnerIsRefusedAndFencedRunnerStops(t *testing.T) {
 // failAt is a run whose first call of a kind fails recoverably.
 func (w *world) failAt(faults *gaplesstest.Faults, call string) {
 	w.Helper()
+	w.failNth(faults, call, 1)
+}
+
+// failNth is a run whose n-th call of a kind fails recoverably.
+func (w *world) failNth(faults *gaplesstest.Faults, call string, n int) {
+	w.Helper()
 	faults.Set(func(c string, nth, _ int) error {
-		if c == call && nth == 1 {
+		if c == call && nth == n {
 			return gapless.Recoverable(errFault)
 		}
 		return nil
 	})
 	defer faults.Set(nil)
 	if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != gapless.ExitRecoverable {
-		w.Fatalf("fault at %s: %v", call, err)
+		w.Fatalf("fault at %s %d: %v", call, n, err)
 	}
 }
 

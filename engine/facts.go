@@ -24,8 +24,10 @@ type survey struct {
 	// fingerprint of filter, mapping, key and schema.
 	fingerprint string
 	status      gapless.Status
-	chain       *proof.Checker // nil until it is asked for, see chainOf
-	partitions  []surveyed
+	// believed says that what is remembered knows of all who could push.
+	believed   bool
+	chain      *proof.Checker // nil until it is asked for, see chainOf
+	partitions []surveyed
 	// vanished partitions are known to state but no longer to the source.
 	vanished []string
 }
@@ -58,6 +60,9 @@ func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix str
 	if s.status, err = session.Status(ctx); err != nil {
 		return nil, fmt.Errorf("read back destination: %w", err)
 	}
+	if s.believed, err = e.baselines.know(session); err != nil {
+		return nil, err
+	}
 	s.fingerprint = fingerprintOf(s.description, e.Mapping.Fingerprint()+e.policyText())
 	partitions, err := partitionsOf(ctx, source, s.description)
 	if err != nil {
@@ -73,6 +78,9 @@ func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix str
 		listed[prefix+p.ID] = true
 	}
 	for _, k := range known {
+		if !s.believed && prefix == "" {
+			disbelieve(&k)
+		}
 		byID[k.ID] = k
 		if strings.HasPrefix(k.ID, prefix) && !listed[k.ID] {
 			s.vanished = append(s.vanished, k.ID)
@@ -147,7 +155,7 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 	if f.Model == gapless.ModelModified && e.Settings.Reconcile >= 0 {
 		f.ReconcileDue = e.Now().Sub(known.Reconciled) >= e.Settings.Reconcile
 	}
-	if f.Model == gapless.ModelFull && s.prefix == "" {
+	if f.Model == gapless.ModelFull && s.prefix == "" && s.believed {
 		if err := e.baselineFacts(ctx, s, &f, known); err != nil {
 			return f, err
 		}

@@ -99,7 +99,10 @@ func (r *run) perform(ctx context.Context, o RunOptions) error {
 		return fmt.Errorf("open destination: %w", err)
 	}
 	r.session = session
-	if err = r.keepFormer(ctx, session, r.id); err == nil {
+	if err = r.succeed(ctx); err == nil {
+		err = r.keepFormer(ctx, session, r.id)
+	}
+	if err == nil {
 		err = r.execute(ctx, o)
 	}
 	return errors.Join(err, session.Close())

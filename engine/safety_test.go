@@ -232,17 +232,8 @@ func TestContentThatComesBackAfterAPush(t *testing.T) {
 			w.mustRun()
 			w.source.Put("r", "k0001", `{"n":"new"}`)
 			w.source.Put("r", "k0100", `{}`)
-			w.dest.Faults.Set(func(call string, nth, _ int) error {
-				if call == "sync" && nth == 2 { // the first one is of leftovers
-					return gapless.Recoverable(errFault)
-				}
-				return nil
-			})
-			if _, err := w.run(engine.RunOptions{}); err == nil || w.dest.Faults.Calls() < 6 {
-				t.Fatalf("the run did not fail behind its push: %v", err)
-			}
-			w.dest.Faults.Set(nil)
-			w.dest.Crash(100) // nothing pushed is lost: the destination has both
+			w.failNth(&w.dest.Faults, "sync", 2) // the first one is of leftovers
+			w.dest.Crash(100)                    // nothing pushed is lost: the destination has both
 			w.source.Put("r", "k0001", `{"n":1}`)
 			w.source.Remove("r", "k0100")
 			if again {
@@ -404,5 +395,46 @@ func TestTwoWayDeletionsAreAccountedFor(t *testing.T) {
 	want.Add(proof.KeyHash([]byte("l")))
 	if got := p.deletedBy(); got != want {
 		t.Errorf("deleted %s, want %s, which is l alone", got, want)
+	}
+}
+
+// TestRestoredFingerprintsAreNotBelieved: a run pushes changes and dies, the
+// source goes back to the old content, and all that is remembered comes from a
+// backup of before. Checkpoints agree, and nothing but the epoch that the
+// destination has seen tells of the run in between, however often the runs after
+// it fail.
+func TestRestoredFingerprintsAreNotBelieved(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(w *world){
+		"":                           func(*world) {},
+		"before it is remembered":    func(w *world) { w.failNth(&w.state, "commit", 2) },
+		"before anything is written": func(w *world) { w.failAt(&w.dest.Faults, "sync") },
+		"while it is read":           func(w *world) { w.failAt(&w.source.Faults, "read") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gapless.ModelFull)
+			w.fill(6)
+			w.mustRun()
+			backup := w.copyState()
+			w.source.Put("r", "k0001", `{"n":"new"}`)
+			w.failNth(&w.dest.Faults, "sync", 2) // the first one is of leftovers
+			w.dest.Crash(100)                    // nothing pushed is lost
+			w.source.Put("r", "k0001", `{"n":1}`)
+			w.dir = backup
+			e, store := w.open()
+			report, err := e.Prove(t.Context())
+			if err != nil || len(report.Gaps) != 1 || report.Gaps[0].Kind != proof.GapUnknownRun {
+				t.Errorf("%v\n%s", err, report.Text())
+			}
+			p, err := e.Plan(t.Context(), engine.PlanOptions{})
+			if err := errors.Join(err, store.Close()); err != nil || p.Decisions[0].Mode != plan.ModeFull {
+				t.Errorf("%v\n%+v", err, p.Decisions)
+			}
+			fail(w)
+			if p := w.mustRun().Partitions[0]; p.Mode != "full" {
+				t.Errorf("rule %s, mode %s, want full", p.Rule, p.Mode)
+			}
+		})
 	}
 }

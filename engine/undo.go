@@ -226,6 +226,9 @@ func (u *undo) perform(ctx context.Context) error {
 // putBack counts what there is to do, makes durable that the destination will
 // no longer be in step, and only then touches it.
 func (u *undo) putBack(ctx context.Context) error {
+	if err := u.succeed(ctx); err != nil {
+		return err
+	}
 	if _, err := u.sync(ctx, ""); err != nil {
 		return fmt.Errorf("sync what is left of an earlier run: %w", err)
 	}

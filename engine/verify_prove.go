@@ -97,31 +97,42 @@ func (e *Engine) ProveWith(ctx context.Context, o ProveOptions) (Proved, error) 
 	return proved, err
 }
 
-// readBack reads back what the destinations say of themselves, in the order of
-// the sides if there are two.
-func (e *Engine) readBack(ctx context.Context) ([]gapless.Status, error) {
+// answer is what a destination says of itself.
+type answer struct {
+	gapless.Status
+	known bool // what is remembered knows of all who could push
+}
+
+// readBack asks the destinations, in the order of the sides if there are two.
+func (e *Engine) readBack(ctx context.Context) ([]answer, error) {
 	destinations := []gapless.Destination{e.Destination}
 	if len(e.Sides) > 0 {
 		destinations = []gapless.Destination{e.Sides[0].Destination, e.Sides[1].Destination}
 	}
-	list := make([]gapless.Status, 0, len(destinations))
+	list := make([]answer, 0, len(destinations))
 	for _, d := range destinations {
 		session, err := d.Open(ctx, e.Connector, 0)
 		if err != nil {
 			return nil, fmt.Errorf("open destination: %w", err)
 		}
-		status, err := session.Status(ctx)
+		a := answer{known: true}
+		if len(e.Sides) == 0 {
+			a.known, err = e.baselines.know(session)
+		}
+		if err == nil {
+			a.Status, err = session.Status(ctx)
+		}
 		if err := errors.Join(err, session.Close()); err != nil {
 			return nil, fmt.Errorf("read back destination: %w", err)
 		}
-		list = append(list, status)
+		list = append(list, a)
 	}
 	return list, nil
 }
 
 // endOf returns the destination that holds the checkpoint of a partition: what
 // is read at one of two sides is kept at the other.
-func (e *Engine) endOf(partition string, ends []gapless.Status) *gapless.Status {
+func (e *Engine) endOf(partition string, ends []answer) *answer {
 	if len(ends) == 2 && strings.HasPrefix(partition, prefix(state.This)) {
 		return &ends[1]
 	}
@@ -130,7 +141,7 @@ func (e *Engine) endOf(partition string, ends []gapless.Status) *gapless.Status 
 
 // proveState compares what state remembers of a partition, besides its
 // checkpoint, with the destination and with the certificates.
-func (e *Engine) proveState(r *proof.Report, p *state.Partition, end *gapless.Status) {
+func (e *Engine) proveState(r *proof.Report, p *state.Partition, end *answer) {
 	last := proof.PartitionReport{}
 	at := slices.IndexFunc(r.Partitions, func(q proof.PartitionReport) bool { return q.Partition == p.ID })
 	if at >= 0 {
@@ -154,6 +165,11 @@ func (e *Engine) proveState(r *proof.Report, p *state.Partition, end *gapless.St
 			p.ID, p.Incarnation, end.Incarnation))
 	}
 	told := slices.ContainsFunc(r.Gaps, func(g proof.Gap) bool { return g.Partition == p.ID })
+	if !end.known && !told {
+		gap(proof.GapUnknownRun, "a run that is not remembered here could write to the destination: "+
+			"state was restored from an older backup, or somebody else writes in the name of this connector")
+		told = true
+	}
 	if p.Outcome == plan.OutcomeUnrecoverable && !told {
 		gap(proof.GapIncomplete, "run %s failed in a way that may have left a gap: %s", p.LastRun, p.Error)
 	}

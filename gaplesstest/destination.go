@@ -119,16 +119,21 @@ func (d *Destination) Open(_ context.Context, connector string, epoch uint64) (g
 	if epoch != 0 && epoch < h.epoch {
 		return nil, gapless.ErrFenced
 	}
-	h.epoch = max(h.epoch, epoch)
-	return &session{d: d, held: h, epoch: epoch, incarnation: d.incarnation}, nil
+	before := h.epoch
+	h.epoch = max(before, epoch)
+	return &session{d: d, held: h, epoch: epoch, before: before, incarnation: d.incarnation}, nil
 }
 
 type session struct {
 	d           *Destination
 	held        *held
 	epoch       uint64
+	before      uint64 // epoch of the session before this one
 	incarnation int
 }
+
+// Predecessor implements [gapless.Successor].
+func (s *session) Predecessor() uint64 { return s.before }
 
 func (s *session) check(write bool) error {
 	switch {

@@ -21,6 +21,7 @@ var (
 	_ gapless.Searchable        = searchSession{}
 	_ gapless.Keeper            = (*Session)(nil)
 	_ gapless.Undoer            = (*Session)(nil)
+	_ gapless.Successor         = (*Session)(nil)
 )
 
 // Session is one connector's way into the hub. It may be used from several
@@ -32,6 +33,7 @@ type Session struct {
 	connector *connector // whose records and feed it has
 	writer    *holder    // whose epoch and checkpoints it has
 	epoch     uint64
+	before    uint64 // the writer's epoch until then
 	closed    atomic.Bool
 	keeping   *keeping // nil if nothing is kept; the hub's mu guards it
 }
@@ -95,7 +97,7 @@ func (h *Hub) session(ctx context.Context, connector, writer string, epoch uint6
 	defer h.end()
 	if epoch == 0 {
 		c, w := h.names.known(connector, writer)
-		return &Session{hub: h, connector: c, writer: w}, nil
+		return &Session{hub: h, connector: c, writer: w, before: w.epoch.Load()}, nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,7 +106,8 @@ func (h *Hub) session(ctx context.Context, connector, writer string, epoch uint6
 	if err != nil {
 		return nil, err
 	}
-	if held := w.epoch.Load(); epoch < held {
+	held := w.epoch.Load()
+	if epoch < held {
 		return nil, fmt.Errorf("hub: open connector %s with epoch %d, which has epoch %d: %w", writer, epoch, held, gapless.ErrFenced)
 	} else if epoch > held {
 		w.epoch.Store(epoch)
@@ -117,8 +120,11 @@ func (h *Hub) session(ctx context.Context, connector, writer string, epoch uint6
 			return nil, err
 		}
 	}
-	return &Session{hub: h, connector: c, writer: w, epoch: epoch}, nil
+	return &Session{hub: h, connector: c, writer: w, epoch: epoch, before: held}, nil
 }
+
+// Predecessor implements [gapless.Successor].
+func (s *Session) Predecessor() uint64 { return s.before }
 
 // begin admits a call: the hub works, the session is open and not fenced.
 func (s *Session) begin() error {

@@ -32,6 +32,10 @@ const (
 	// GapCheckpoint: state or destination is not where the last certificate
 	// says it is.
 	GapCheckpoint = "checkpoint"
+	// GapUnknownRun: the destination was opened for writing by a run that is not
+	// remembered: state is of an older backup, or somebody else writes there in
+	// the name of the connector.
+	GapUnknownRun = "unknown-run"
 	// GapRejected: records are dead letters.
 	GapRejected = "rejected"
 	// GapUndone: a run was undone, and no full run has come to its end since.

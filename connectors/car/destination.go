@@ -103,6 +103,9 @@ func (d *Destination) Open(ctx context.Context, _ string, epoch uint64) (gapless
 	if err != nil {
 		return nil, err
 	}
+	if s.before = decodeLedger(document.ModelStateID).Epoch; d.opts.Model {
+		s.before = file.Epoch
+	}
 	if epoch > 0 {
 		if err := s.begin(ctx, absent); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -119,6 +122,9 @@ func (d *Destination) Close() error {
 	d.client.Close()
 	return nil
 }
+
+// Predecessor implements [gapless.Successor].
+func (s *session) Predecessor() uint64 { return s.before }
 
 // begin makes the session's epoch the one in force.
 func (s *session) begin(ctx context.Context, absent bool) error {

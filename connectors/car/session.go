@@ -21,6 +21,7 @@ type session struct {
 	*flight
 	destination *Destination
 	epoch       uint64
+	before      uint64 // epoch of the session before this one
 	state       *state
 	known       collections
 	open        map[*collection]*page
@@ -46,6 +47,7 @@ type holder struct {
 var (
 	_ gapless.Session    = (*session)(nil)
 	_ gapless.FullRunner = (*session)(nil)
+	_ gapless.Successor  = (*session)(nil)
 )
 
 func newSession(ctx context.Context, d *Destination, epoch uint64, st *state) (*session, error) {

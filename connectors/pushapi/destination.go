@@ -59,19 +59,26 @@ func (s *session) begin(ctx context.Context) (err error) {
 			s.committer = c
 		}
 	}
-	if s.epoch == 0 {
+	held, err := s.heldEpoch(ctx)
+	if err != nil {
+		return err
+	}
+	if s.before = epochOf(held); s.epoch == 0 {
 		return nil
 	}
-	return s.fence(ctx)
+	if err := s.outlives(held); err != nil {
+		return err
+	}
+	return s.fence(ctx, held)
 }
 
-// fence makes the session's epoch the server's, unless that has a higher one.
-func (s *session) fence(ctx context.Context) error {
+// Predecessor implements [gapless.Successor].
+func (s *session) Predecessor() uint64 { return s.before }
+
+// fence makes the session's epoch the server's, where held was read, unless
+// that has a higher one.
+func (s *session) fence(ctx context.Context, held *Expectation) (err error) {
 	for range fenceAttempts {
-		held, err := s.readEpoch(ctx)
-		if err != nil {
-			return err
-		}
 		own := CheckpointInfo{Name: epochName, Value: s.condition().Value}
 		if s.committer == nil {
 			_, err = s.api.SetCheckpoint(ctx, own.Value, CheckpointOptions{Name: own.Name, Sync: true})
@@ -92,19 +99,39 @@ func (s *session) fence(ctx context.Context) error {
 // readEpoch returns what the server's epoch is, or [gapless.ErrFenced] if it is
 // higher than the session's.
 func (s *session) readEpoch(ctx context.Context) (*Expectation, error) {
+	held, err := s.heldEpoch(ctx)
+	if err == nil {
+		err = s.outlives(held)
+	}
+	return held, err
+}
+
+// outlives returns [gapless.ErrFenced] if a newer session has begun.
+func (s *session) outlives(held *Expectation) error {
+	if epoch := epochOf(held); epoch > s.epoch {
+		return fmt.Errorf("connector %s has epoch %d, which is now %d: %w", s.api.SourceName(), s.epoch, epoch, gapless.ErrFenced)
+	}
+	return nil
+}
+
+// heldEpoch returns the checkpoint that is the server's epoch.
+func (s *session) heldEpoch(ctx context.Context) (*Expectation, error) {
 	value, set, err := s.api.GetCheckpoint(ctx, CheckpointQuery{Name: epochName, Pushed: s.pushed})
 	held := &Expectation{Name: epochName, Set: set, Value: value}
-	if err != nil || !set || value == "" {
-		return held, err
+	if _, e := strconv.ParseUint(value, 10, 64); err == nil && value != "" && e != nil {
+		err = gapless.Misconfigured(fmt.Errorf("checkpoint %s of connector %s is %q and not of this program", epochName, s.api.SourceName(), clip(value)))
 	}
-	epoch, err := strconv.ParseUint(value, 10, 64)
+	return held, err
+}
+
+// epochOf is the epoch of a checkpoint that heldEpoch returned; 0 if there is
+// none yet.
+func epochOf(held *Expectation) uint64 {
+	epoch, err := strconv.ParseUint(held.Value, 10, 64)
 	if err != nil {
-		return nil, gapless.Misconfigured(fmt.Errorf("checkpoint %s of connector %s is %q and not of this program", epochName, s.api.SourceName(), clip(value)))
+		return 0
 	}
-	if epoch > s.epoch {
-		return nil, fmt.Errorf("connector %s has epoch %d, which is now %d: %w", s.api.SourceName(), s.epoch, epoch, gapless.ErrFenced)
-	}
-	return held, nil
+	return epoch
 }
 
 // session is one connector's way into a server.
@@ -113,8 +140,9 @@ type session struct {
 	committer Committer // nil if the server has no conditions
 	id        SessionID
 	epoch     uint64
-	pushed    bool // the server can be asked for what is not synced
-	ordered   bool // the server enumerates in order
+	before    uint64 // the server's epoch until then
+	pushed    bool   // the server can be asked for what is not synced
+	ordered   bool   // the server enumerates in order
 	failure   error
 }
 
@@ -122,6 +150,7 @@ var (
 	_ gapless.Session    = (*session)(nil)
 	_ gapless.Enumerator = (*session)(nil)
 	_ gapless.Searchable = (*session)(nil)
+	_ gapless.Successor  = (*session)(nil)
 )
 
 // usable reports why the session cannot go on.
@@ -131,7 +160,7 @@ func (s *session) usable(ctx context.Context) error {
 	}
 	held, err := s.readEpoch(ctx)
 	if err == nil && held.Value != s.condition().Value {
-		err = s.fence(ctx) // an older session overwrote it, or somebody cleared all checkpoints
+		err = s.fence(ctx, held) // an older session overwrote it, or somebody cleared all checkpoints
 	}
 	return s.fail(err)
 }

@@ -33,6 +33,7 @@ var (
 	_ gapless.Closer      = (*destination)(nil)
 	_ gapless.Session     = (*session)(nil)
 	_ gapless.Enumerator  = (*session)(nil)
+	_ gapless.Successor   = (*session)(nil)
 )
 
 // session is one connector's way into an Eden, which makes everything durable
@@ -41,6 +42,7 @@ type session struct {
 	*destination
 	connector string
 	epoch     uint64
+	before    uint64 // epoch of the session before this one
 	file      *sidecar
 	// peer says that records are sent as a peer does.
 	peer bool
@@ -64,7 +66,7 @@ func (d *destination) Open(ctx context.Context, connector string, epoch uint64) 
 	if err != nil {
 		return nil, err
 	}
-	s := &session{destination: d, connector: connector, epoch: epoch, file: file, peer: d.repository != "", waiting: w}
+	s := &session{destination: d, connector: connector, epoch: epoch, before: file.Epoch, file: file, peer: d.repository != "", waiting: w}
 	if epoch == 0 {
 		return s, nil
 	}
@@ -79,6 +81,9 @@ func (d *destination) Open(ctx context.Context, connector string, epoch uint64) 
 	}
 	return s, file.keep(nil)
 }
+
+// Predecessor implements [gapless.Successor].
+func (s *session) Predecessor() uint64 { return s.before }
 
 // register makes the Eden know us as a peer. One that does not let us is
 // written to by REST.

@@ -17,12 +17,17 @@ import (
 type reader struct {
 	store     *store
 	connector string
+	before    uint64 // epoch of the last writer when the session was opened
 }
 
 var (
 	_ gapless.Session    = (*reader)(nil)
 	_ gapless.Enumerator = (*reader)(nil)
+	_ gapless.Successor  = (*reader)(nil)
 )
+
+// Predecessor implements [gapless.Successor].
+func (r *reader) Predecessor() uint64 { return r.before }
 
 // Status returns what is synced now.
 func (r *reader) Status(context.Context) (gapless.Status, error) {

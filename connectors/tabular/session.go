@@ -20,6 +20,8 @@ type session struct {
 	store *store
 	meta  *meta       // as last saved, with scopes added since
 	seen  fs.FileInfo // of the meta data as this session saved it
+	// before is the epoch of the session that wrote last.
+	before uint64
 	// segment receives what is pushed; nil until something is.
 	segment *segment
 	named   int // files named so far
@@ -31,13 +33,13 @@ type session struct {
 var (
 	_ gapless.Session    = (*session)(nil)
 	_ gapless.Enumerator = (*session)(nil)
+	_ gapless.Successor  = (*session)(nil)
 )
 
 var errClosed = errors.New("the session is closed")
 
-func newSession(s *store, m *meta, seen fs.FileInfo) *session {
-	return &session{store: s, meta: m, seen: seen}
-}
+// Predecessor implements [gapless.Successor].
+func (s *session) Predecessor() uint64 { return s.before }
 
 // Status returns what is synced.
 func (s *session) Status(context.Context) (gapless.Status, error) {

@@ -81,8 +81,11 @@ func newStore(path string, l layout, env gapless.Env) (*store, error) {
 // of one epoch the later one writes.
 func (s *store) Open(_ context.Context, connector string, epoch uint64) (gapless.Session, error) {
 	if epoch == 0 {
-		_, err := s.peek(connector)
-		return &reader{store: s, connector: connector}, err
+		m, err := s.peek(connector)
+		if err != nil {
+			return nil, err
+		}
+		return &reader{store: s, connector: connector, before: m.Epoch}, nil
 	}
 	if err := os.Mkdir(s.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // the folder is as readable as the file
 		if errors.Is(err, fs.ErrNotExist) {
@@ -109,6 +112,7 @@ func (s *store) Open(_ context.Context, connector string, epoch uint64) (gapless
 	if m.Unsynced {
 		m.Incarnation++
 	}
+	before := m.Epoch
 	m.Epoch, m.Unsynced = epoch, true
 	m.Session++
 	seen, err := s.save(m)
@@ -118,7 +122,7 @@ func (s *store) Open(_ context.Context, connector string, epoch uint64) (gapless
 	if err := s.sweep(m); err != nil {
 		return nil, broken(s.path, err)
 	}
-	return newSession(s, m, seen), nil
+	return &session{store: s, meta: m, seen: seen, before: before}, nil
 }
 
 // peek reads what the folder says without leaving a trace.

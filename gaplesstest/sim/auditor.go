@@ -165,7 +165,7 @@ func (a *auditor) deletes(p *process, part *part, key string) {
 	switch {
 	case !x.enumerated:
 		a.fail("I4", "process %d deletes %s without an enumeration that came to its end", p.number, key)
-	case x.unidentified:
+	case len(x.nameless) > 0:
 		a.fail("I4", "process %d deletes %s although a record could not be named", p.number, key)
 	case x.kept[key]:
 		a.fail("I4", "process %d deletes %s, which the source has", p.number, key)

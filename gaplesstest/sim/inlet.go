@@ -130,7 +130,8 @@ func (r reader) enumerates(p *part, after gapless.Mark) {
 	clear(a.deleted) // the guard is for what one enumeration did not contain
 	if after == "" {
 		clear(a.kept)
-		a.unidentified, a.empty, a.enumerating = false, true, true
+		clear(a.nameless)
+		a.empty, a.enumerating = true, true
 		return
 	}
 	before := a // after a failure within the run
@@ -141,14 +142,19 @@ func (r reader) enumerates(p *part, after gapless.Mark) {
 		}
 		before = &last.parts[p.number]
 	}
-	a.unidentified, a.enumerating = before.unidentified, true
-	kept := before.kept
-	a.kept = map[string]bool{}
-	for key := range kept {
-		if key <= string(after) {
-			a.kept[key] = true
+	a.enumerating = true
+	a.kept, a.nameless = upTo(after, before.kept), upTo(after, before.nameless)
+}
+
+// upTo returns the keys that lie before a mark.
+func upTo(mark gapless.Mark, keys map[string]bool) map[string]bool {
+	before := map[string]bool{}
+	for key := range keys {
+		if key <= string(mark) {
+			before[key] = true
 		}
 	}
+	return before
 }
 
 // emission is what the source emits of one record.
@@ -208,7 +214,7 @@ func (r reader) look(p *part, key string, rec *record) emission {
 		e.spoiled, e.named = errForbidden, true
 	case rec.garbled:
 		e.spoiled = errGarbled
-		a.unidentified = true
+		a.nameless[key] = true
 	default:
 		if _, wanted := rules()[r.rule].mapped(r.world.source.generation, rec.value()); !wanted {
 			a.told[key] = true

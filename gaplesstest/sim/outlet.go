@@ -31,6 +31,7 @@ func (o outlet) Open(ctx context.Context, _ string, epoch uint64) (gapless.Sessi
 		if epoch != 0 && epoch < s.d.epoch && w.setup.Sabotage != NoFence {
 			return gapless.ErrFenced
 		}
+		s.before = s.d.epoch
 		s.d.epoch = max(s.d.epoch, epoch)
 		w.audit.opened(o.process, s.d, epoch)
 		w.trace.add("%d open %s", o.number, s.d.id)
@@ -47,11 +48,15 @@ type session struct {
 	outlet
 	d           *destination
 	epoch       uint64
+	before      uint64 // epoch of the session before this one
 	incarnation string
 	// tardy are rows that the next sync will refuse, late those that it has
 	// refused in an answer that was lost.
 	tardy, late []gapless.Rejection
 }
+
+// Predecessor implements [gapless.Successor].
+func (s *session) Predecessor() uint64 { return s.before }
 
 func (s *session) check(write bool) error {
 	if s.world.setup.Sabotage != NoFence && s.epoch != 0 && s.epoch != s.d.epoch || write && s.epoch == 0 {

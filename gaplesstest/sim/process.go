@@ -371,7 +371,7 @@ type partAccount struct {
 	readAll      bool            // an enumeration was begun
 	enumerating  bool            // an enumeration was begun or resumed
 	enumerated   bool            // to its end, as the source knows
-	unidentified bool            // a record could not be named
+	nameless     map[string]bool // keys of records that could not be named
 	empty        bool            // the enumeration, so far
 	kept         map[string]bool // keys of the enumeration that are to stay
 	told         map[string]bool // keys that the source said are gone or filtered
@@ -390,7 +390,7 @@ func newAccount(w *World) account {
 	a := account{config: len(w.config) - 1, rule: w.config[len(w.config)-1], parts: make([]partAccount, len(w.source.parts))}
 	for i := range a.parts {
 		a.parts[i] = partAccount{
-			firstRead: notYet, readFrom: notYet, kept: map[string]bool{}, told: map[string]bool{}, deleted: map[string]bool{}, rejected: map[string]int{},
+			firstRead: notYet, readFrom: notYet, kept: map[string]bool{}, nameless: map[string]bool{}, told: map[string]bool{}, deleted: map[string]bool{}, rejected: map[string]int{},
 		}
 	}
 	return a

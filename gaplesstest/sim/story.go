@@ -142,14 +142,8 @@ func (h *history) restore() {
 	if which == 1 {
 		return
 	}
-	// Fingerprints that are older than what was pushed, and of the checkpoint
-	// that the destination still has, are wrong, and nothing shows it.
-	blind := which == 0 && h.Unmoved(b)
 	if err := h.RestoreState(b); err != nil {
 		h.unsettled("restore state: %v", err)
-	}
-	if blind {
-		h.ForgetFingerprints()
 	}
 }
 

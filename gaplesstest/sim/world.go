@@ -341,24 +341,6 @@ func (w *World) RestoreState(b Backup) (err error) {
 	return err
 }
 
-// ForgetFingerprints loses just these.
-func (w *World) ForgetFingerprints() {
-	w.do("forget fingerprints", func() { w.dir = w.folder() })
-}
-
-// Unmoved reports whether a partition of the destination has the checkpoint
-// that it had in a backup.
-func (w *World) Unmoved(b Backup) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for id, c := range b.dest.checkpoints {
-		if w.dest.checkpoints[id] == c {
-			return true
-		}
-	}
-	return false
-}
-
 // ForgetState loses state and fingerprints.
 func (w *World) ForgetState() {
 	w.do("forget state", func() {

@@ -313,26 +313,77 @@ func TestAccountOfADeadRunIsNotLost(t *testing.T) {
 	w := newWorld(t, gapless.ModelLog)
 	w.mustRun()
 	w.fill(30)
-	var dead atomic.Bool
-	die := func(call string, nth, _ int) error {
-		if dead.Load() || call == "push" && nth == 5 {
-			dead.Store(true) // from here on the process is not there any more
-			return errFault
-		}
-		return nil
-	}
-	for _, f := range []*gaplesstest.Faults{&w.source.Faults, &w.dest.Faults, &w.state} {
-		f.Set(die)
-	}
-	if _, err := w.run(engine.RunOptions{}); err == nil {
+	if !w.diesAtPush(5) {
 		t.Fatal("a dead run says complete")
-	}
-	for _, f := range []*gaplesstest.Faults{&w.source.Faults, &w.dest.Faults, &w.state} {
-		f.Set(nil)
 	}
 	s := w.mustRun()
 	if p := s.Partitions[0]; p.Mode != "incremental" || p.Counts.Read >= 30 {
 		t.Errorf("mode %s, %d records read, want an incremental run from the dead run's checkpoint", p.Mode, p.Counts.Read)
+	}
+}
+
+// TestAccountOfADeadRunIsNotLostAfterAResume: a run that goes on with an
+// enumeration reads the changes since at once, under a second certificate. It
+// dies anywhere in both.
+func TestAccountOfADeadRunIsNotLostAfterAResume(t *testing.T) {
+	t.Parallel()
+	for n, died := 1, true; died; n++ {
+		w := newWorld(t, gapless.ModelLog)
+		w.source.MarkEvery(2)
+		w.fill(20)
+		w.failNth(&w.dest.Faults, "push", 4)
+		for i := range 12 {
+			w.source.Put("r", fmt.Sprintf("k%04d", i), `{"n":"new"}`)
+		}
+		died = w.diesAtPush(n)
+		w.mustRun()
+		if !died && n < 8 {
+			t.Errorf("the run made %d pushes", n-1)
+		}
+	}
+}
+
+// diesAtPush is a run whose process is not there any more from its n-th push on.
+// It reports false if there were fewer.
+func (w *world) diesAtPush(n int) bool {
+	w.Helper()
+	var dead atomic.Bool
+	ends := []*gaplesstest.Faults{&w.source.Faults, &w.dest.Faults, &w.state}
+	for _, f := range ends {
+		f.Set(func(call string, nth, _ int) error {
+			if dead.Load() || call == "push" && nth == n {
+				dead.Store(true)
+				return errFault
+			}
+			return nil
+		})
+	}
+	_, err := w.run(engine.RunOptions{})
+	for _, f := range ends {
+		f.Set(nil)
+	}
+	if dead.Load() != (err != nil) {
+		w.Fatalf("dead %t: %v", dead.Load(), err)
+	}
+	return dead.Load()
+}
+
+// TestReplacedDestinationIsNotForgotten: the run that finds another store, which
+// has a history of its own, fails before it has begun to read.
+func TestReplacedDestinationIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		w, other := newWorld(t, model), newWorld(t, model)
+		w.fill(5)
+		w.mustRun()
+		other.fill(20)
+		other.mustRun()
+		w.dest = other.dest
+		w.dest.Rename("d2")
+		w.failNth(&w.state, "commit", 2)
+		if s := w.mustRun(); s.Partitions[0].Rule != "P1" {
+			t.Errorf("%s: rule %s, want P1", model, s.Partitions[0].Rule)
+		}
 	}
 }
 

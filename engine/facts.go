@@ -221,7 +221,7 @@ func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, kn
 func (e *Engine) resumeFacts(ctx context.Context, s *survey, f *plan.Facts, p gapless.Partition, known state.Partition) error {
 	d := f.Destination
 	if d.Mark != "" && d.Same(known.Checkpoint) && len(known.Progress) > 0 {
-		f.ProgressIntact = f.Model != gapless.ModelFull || e.baselines.of(p.ID).canResume(known.LogSize)
+		f.ProgressIntact = s.believed && e.baselines.of(f.Partition).canResume(known.LogSize)
 		if resumer, ok := s.source.(gapless.Resumer); ok && f.ProgressIntact {
 			honoured, err := resumer.CanResume(ctx, p, d.Mark, d.Target)
 			if err != nil {

@@ -155,7 +155,8 @@ func (t *task) begin(ctx context.Context) error {
 			p.Reconciled = time.Time{}
 		} else {
 			// The log of an earlier enumeration is about to be overwritten.
-			p.Unfinished, p.Fingerprint, p.Progress, p.LogSize = true, t.survey.fingerprint, nil, 0
+			t.inFull(&p, true)
+			p.Progress, p.LogSize = nil, 0
 		}
 		if err := t.commit(ctx, state.Commit{Partitions: []state.Partition{p}}); err != nil {
 			return fmt.Errorf("record what has to be completed: %w", err)
@@ -207,12 +208,21 @@ func (t *task) beginEnumeration(ctx context.Context) error {
 	return nil
 }
 
-// row is what state will remember of the partition if nothing changes.
+// inFull remembers that everything is being read, or was: for which store, and by
+// which filter, mapping and schema.
+func (t *task) inFull(p *state.Partition, unfinished bool) {
+	p.Unfinished, p.Fingerprint, p.DestinationID = unfinished, t.survey.fingerprint, t.survey.status.ID
+}
+
+// row is what state will remember of the partition if nothing changes. That the
+// store is another one stays to be seen until a full run has begun.
 func (t *task) row() state.Partition {
 	p := t.known
 	p.Connector, p.ID = t.Connector, t.partition.ID
 	p.Collection, p.Prefix = t.partition.Collection, t.partition.Prefix
-	p.DestinationID, p.Incarnation = t.survey.status.ID, t.survey.status.Incarnation
+	if p.Incarnation = t.survey.status.Incarnation; !t.facts.DestinationReplaced {
+		p.DestinationID = t.survey.status.ID
+	}
 	p.Rule, p.LastRun, p.Updated = t.decision.Rule, t.id, t.Now().UTC()
 	p.Seq = max(p.Seq, t.checkpoint.Seq)
 	return p
@@ -323,7 +333,7 @@ func (t *task) complete(ctx context.Context) error {
 	p.Checkpoint, p.Outcome, p.Error, p.ErrorCode = c, plan.OutcomeComplete, "", ""
 	p.Progress, p.LogSize, p.Started = nil, 0, ""
 	if t.decision.Sweep {
-		p.Unfinished, p.Fingerprint = false, t.survey.fingerprint
+		t.inFull(&p, false)
 	}
 	if t.decision.Mode == plan.ModeFull || repairs(t.decision) {
 		p.Repair = nil
@@ -452,7 +462,7 @@ func (t *task) sealCrashed(ctx context.Context) error {
 		return fmt.Errorf("read the last certificate: %w", err)
 	}
 	c := saved.Certificate
-	if previous != nil && previous.Epoch >= c.Epoch {
+	if previous != nil && (previous.Epoch > c.Epoch || previous.Epoch == c.Epoch && previous.Checkpoint.Seq >= t.known.Checkpoint.Seq) {
 		return nil // it ended in order
 	}
 	c.Failure = gapless.KindRecoverable.String()

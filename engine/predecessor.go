@@ -71,9 +71,8 @@ func (r *run) forgetContent(ctx context.Context) error {
 	return r.commit(ctx, state.Commit{Partitions: partitions})
 }
 
-// disbelieve takes from a partition what is only true if nobody has pushed since.
+// disbelieve has a partition say no more than that it is not known to be in step.
 func disbelieve(p *state.Partition) {
-	p.Progress, p.LogSize = nil, 0
 	if p.Outcome == plan.OutcomeComplete {
 		p.Outcome = plan.OutcomeNone
 	}

@@ -370,7 +370,7 @@ func (h *half) announce() (state.Partition, bool) {
 	p := h.row()
 	switch {
 	case d.Mode == plan.ModeFull:
-		p.Unfinished, p.Fingerprint = true, h.survey.fingerprint
+		h.inFull(&p, true)
 	case d.Keys:
 		p.Reconciled = time.Time{}
 	default:
@@ -497,7 +497,7 @@ func (h *half) account(ctx context.Context, all *state.Commit) error {
 	p.Checkpoint, p.Outcome, p.Error, p.ErrorCode = h.checkpoint, plan.OutcomeComplete, "", ""
 	p.Progress, p.LogSize, p.Started, p.Repair = nil, 0, "", nil
 	if h.decision.Sweep {
-		p.Unfinished, p.Fingerprint = false, h.survey.fingerprint
+		h.inFull(&p, false)
 	}
 	if h.enumerated {
 		p.Reconciled = h.Now().UTC()

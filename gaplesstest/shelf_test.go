@@ -79,7 +79,10 @@ type process struct{ *shelf }
 func (p *process) Open(ctx context.Context, _ string, epoch uint64) (gapless.Session, error) {
 	s := &shelfSession{process: p, epoch: epoch}
 	err := p.call(ctx, func() error {
-		s.incarnation = p.incarnation
+		s.incarnation, s.before = p.incarnation, p.epoch
+		if p.flaw == "tells its own epoch" {
+			s.before = epoch
+		}
 		if epoch == 0 && p.flaw != "lets readers fence" {
 			return nil
 		}
@@ -113,9 +116,13 @@ func (p *process) Open(ctx context.Context, _ string, epoch uint64) (gapless.Ses
 type shelfSession struct {
 	*process
 	epoch       uint64
+	before      uint64
 	incarnation int
 	borrowed    []*gapless.Batch
 }
+
+// Predecessor implements [gapless.Successor].
+func (s *shelfSession) Predecessor() uint64 { return s.before }
 
 func (s *shelfSession) check(write bool) error {
 	switch {
@@ -348,6 +355,7 @@ func TestDestinationFlaws(t *testing.T) {
 		{"does not see a crash", "incarnation", "engine"},
 		{"does not fence", "fencing", ""},
 		{"lets anybody in", "fencing", ""},
+		{"tells its own epoch", "fencing read-only", ""},
 		{"lets readers write", "read-only", ""},
 		{"lets readers fence", "read-only", "*"},
 		{"is another store each time", "identity", "*"},

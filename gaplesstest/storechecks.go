@@ -212,6 +212,7 @@ func checkFencing(t testing.TB, w *inside) {
 	oldEpoch := w.epoch
 	w.epoch++
 	w.session = w.with(w.epoch)
+	w.succeeds(w.session, oldEpoch)
 	late := w.batches([]edit{{name(0), 1000}, {name(20), 1001}})
 	fenced := func(what string, err error) {
 		t.Helper()
@@ -243,6 +244,14 @@ func checkFencing(t testing.TB, w *inside) {
 	w.exit()
 }
 
+// succeeds sees that a session that can tell knows the epoch before its own.
+func (w *inside) succeeds(s gapless.Session, epoch uint64) {
+	w.t.Helper()
+	if s, ok := s.(gapless.Successor); ok && s.Predecessor() != epoch {
+		w.t.Errorf("Predecessor of a session after epoch %d is %d", epoch, s.Predecessor())
+	}
+}
+
 // refuses sees a session of an epoch refused.
 func (w *inside) refuses(epoch uint64) {
 	w.t.Helper()
@@ -261,6 +270,7 @@ func checkReadOnly(t testing.TB, w *inside) {
 	if st, err := early.Status(t.Context()); err != nil || st.Holds || len(st.Checkpoints) > 0 {
 		t.Errorf("Status of what was never written: %+v, %v", st, err)
 	}
+	w.succeeds(early, 0)
 	if err := early.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
@@ -268,6 +278,7 @@ func checkReadOnly(t testing.TB, w *inside) {
 	w.push(w.puts(0, 4)...)
 	w.sync()
 	reader := w.with(0)
+	w.succeeds(reader, w.epoch)
 	for _, b := range w.batches([]edit{{name(0), 1000}}) {
 		if err := accepted(reader.Push(t.Context(), b)); !errors.Is(err, gapless.ErrFenced) {
 			t.Errorf("Push of a session of epoch 0 returned %v, and not gapless.ErrFenced", err)

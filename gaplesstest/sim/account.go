@@ -112,9 +112,9 @@ func (a *auditor) outcome(p *process, part *part, results []engine.PartitionSumm
 }
 
 // vanished checks that what was refused in a partition that is called complete
-// is an open dead letter.
+// is an open dead letter. A newer runner may have brought it since.
 func (a *auditor) vanished(p *process, part *part, results []engine.PartitionSummary, letters map[subject]bool) {
-	if p.fenced || slices.ContainsFunc(results, func(s engine.PartitionSummary) bool { return s.Outcome != string(plan.OutcomeComplete) }) {
+	if p.fenced || p.epoch != a.epoch || slices.ContainsFunc(results, func(s engine.PartitionSummary) bool { return s.Outcome != string(plan.OutcomeComplete) }) {
 		return
 	}
 	for i, key := range part.keys {

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
@@ -40,7 +41,7 @@ func TestOneSeed(t *testing.T) {
 // them, and stops at the first that breaks an invariant.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
-	seeds := number(t, "GAPLESS_SIM_SEEDS", 5_000)
+	seeds := number(t, "GAPLESS_SIM_SEEDS", 20_000)
 	if testing.Short() {
 		seeds = min(seeds, 300)
 	}
@@ -60,13 +61,13 @@ func number(t *testing.T, variable string, otherwise uint64) uint64 {
 	return n
 }
 
-// playSeeds plays seeds on two workers and stops at the first that fails.
+// playSeeds plays seeds on all processors and stops at the first that fails.
 func playSeeds(t *testing.T, from, seeds uint64) {
 	t.Helper()
 	began := time.Now()
 	var next, runs, calls atomic.Uint64
 	var failed atomic.Bool
-	for worker := range 2 {
+	for worker := range runtime.GOMAXPROCS(0) {
 		t.Run("worker "+strconv.Itoa(worker), func(t *testing.T) {
 			t.Parallel()
 			for !failed.Load() {

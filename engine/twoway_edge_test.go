@@ -37,6 +37,34 @@ func (p *pair) records(want map[string]string) {
 	}
 }
 
+// runUnreadable is a run that could not read, or deliver, some records.
+func (p *pair) runUnreadable() {
+	p.Helper()
+	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
+		p.Fatal(err)
+	}
+}
+
+// readThis has something stand between the first side and its readers.
+func (p *pair) readThis(through func(gapless.Source) gapless.Source) {
+	p.read = func(i int, s gapless.Source) gapless.Source {
+		if i > 0 {
+			return s
+		}
+		return through(s)
+	}
+}
+
+// dieAt has every commit fail from the n-th on.
+func (p *pair) dieAt(n int) {
+	p.state.Set(func(_ string, _, total int) error {
+		if total >= n {
+			return errors.New("dead")
+		}
+		return nil
+	})
+}
+
 // What a side takes only now is delivered, even if nothing is new.
 func TestTwoWayRefusedUntilLater(t *testing.T) {
 	t.Parallel()
@@ -78,9 +106,7 @@ func TestTwoWayRefusedWithCheckpoint(t *testing.T) {
 	b.RefuseLate(1, "k")
 	a.Edit("r", "k", `{"v":1}`, noon)
 	a.Edit("r", "l", `{"v":1}`, noon)
-	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
-		t.Fatal(err)
-	}
+	p.runUnreadable()
 	_, store := p.open()
 	c, err := store.LastCertificate(t.Context(), p.name, "this/r")
 	if err != nil {
@@ -252,15 +278,9 @@ func TestTwoWayCounter(t *testing.T) {
 					b.Edit("r", "both", `{"n":6}`, time.Time{})
 					a.Edit("r", "this", `{"n":7}`, time.Time{})
 					b.Edit("r", "other", `{"n":6}`, time.Time{})
-					p.state.Set(func(_ string, _, total int) error {
-						if total >= call {
-							return errors.New("dead")
-						}
-						return nil
-					})
-					_, err := p.run()
+					p.dieAt(call)
+					_, _ = p.run()
 					p.state.Set(nil)
-					_ = err
 					p.mustRun()
 					p.records(map[string]string{"both": `{"n":8}`, "this": `{"n":7}`, "other": `{"n":6}`})
 				})
@@ -403,20 +423,10 @@ func TestTwoWayRestoredAfterDeadRun(t *testing.T) {
 				for i := range 4 {
 					a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
 				}
-				p.state.Set(func(_ string, _, total int) error {
-					if total >= call {
-						return errors.New("dead")
-					}
-					return nil
-				})
+				p.dieAt(call)
 				_, _ = p.run()
 				b.Restore(backup)
-				p.state.Set(func(_ string, _, total int) error { // and again
-					if total >= 20-call {
-						return errors.New("dead")
-					}
-					return nil
-				})
+				p.dieAt(20 - call) // and again
 				_, _ = p.run()
 				p.state.Set(nil)
 				for range 2 {
@@ -456,6 +466,9 @@ func (s withFetch) Fetch(ctx context.Context, p gapless.Partition, keys []string
 	*s.fetched += len(keys)
 	return s.Source.(gapless.Fetcher).Fetch(ctx, p, keys, out)
 }
+
+// fetching has all that a source of a replica has.
+func fetching(s gapless.Source) withFetch { return withFetch{withoutFetch{counted{s, new(int)}}} }
 
 // What the changes have told is not fetched once more, and what was written is
 // known.
@@ -558,12 +571,7 @@ func TestTwoWayGuardOfKeys(t *testing.T) {
 		a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
 	}
 	p.mustRun()
-	p.read = func(i int, s gapless.Source) gapless.Source {
-		if i == 0 {
-			return noKeys{withFetch{withoutFetch{counted{s, new(int)}}}}
-		}
-		return s
-	}
+	p.readThis(func(s gapless.Source) gapless.Source { return noKeys{fetching(s)} })
 	a.Edit("r", "k0", `{"v":2}`, noon.Add(time.Hour))
 	*p.now = p.now.Add(30 * 24 * time.Hour)
 	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitGuard {
@@ -615,16 +623,11 @@ func TestTwoWayUncheckedData(t *testing.T) {
 	a, b, p := twoReplicas(t)
 	a.Edit("r", "k", `{"v":1}`, noon)
 	p.mustRun()
-	p.read = func(i int, s gapless.Source) gapless.Source {
-		if i > 0 {
-			return s
-		}
-		return unchecked{withFetch{withoutFetch{counted{s, new(int)}}}, map[string]string{"list": `[1]`, "k": `nonsense`, "empty": ``, "half": `{"v":`}}
-	}
+	p.readThis(func(s gapless.Source) gapless.Source {
+		return unchecked{fetching(s), map[string]string{"list": `[1]`, "k": `nonsense`, "empty": ``, "half": `{"v":`}}
+	})
 	a.Edit("r", "l", `{"v":1}`, noon)
-	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
-		t.Fatal(err)
-	}
+	p.runUnreadable()
 	if diff := cmp.Diff(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`}, b.Records("r")); diff != "" {
 		t.Fatal(diff)
 	}
@@ -643,9 +646,7 @@ func TestTwoWayUnreadableData(t *testing.T) {
 			a.Edit("r", "new", data, noon.Add(time.Hour))
 			a.Edit("r", "l", `{"v":1}`, noon)
 			for range 2 {
-				if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
-					t.Fatal(err)
-				}
+				p.runUnreadable()
 			}
 			if diff := cmp.Diff(map[string]string{"k": `{"v":1}`, "l": `{"v":1}`}, b.Records("r")); diff != "" {
 				t.Fatal(diff)
@@ -726,12 +727,7 @@ func TestTwoWayToldAndTakenBack(t *testing.T) {
 	a.Plain()
 	a.Edit("r", "k", `{"v":1}`, noon)
 	p.mustRun()
-	p.read = func(i int, s gapless.Source) gapless.Source {
-		if i > 0 {
-			return s
-		}
-		return unchecked{withFetch{withoutFetch{counted{s, new(int)}}}, map[string]string{"k": `{"v":9}`}}
-	}
+	p.readThis(func(s gapless.Source) gapless.Source { return unchecked{fetching(s), map[string]string{"k": `{"v":9}`}} })
 	a.Edit("r", "k", `{"v":1}`, noon)
 	p.mustRun()
 	if got := b.Records("r")["k"]; got != `{"v":1}` {
@@ -739,65 +735,44 @@ func TestTwoWayToldAndTakenBack(t *testing.T) {
 	}
 }
 
-// garbled cannot read one record.
-type garbled struct{ gapless.Source }
-
-func (s garbled) ReadAll(_ context.Context, _ gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
-	out.Batch().Append(gapless.Change{Record: gapless.Record{Key: "k", Data: []byte(`nonsense`)}})
-	return out.Upsert(gapless.Record{Key: "l", Data: []byte(`{"v":1}`)})
+// hiding lists k in a way of its own, and shows l.
+type hiding struct {
+	gapless.Source
+	k func(*gapless.Output) error
 }
 
-// What cannot be read is there.
-func TestTwoWayUnreadableIsNotAbsent(t *testing.T) {
-	t.Parallel()
-	a, b, p := twoReplicas(t)
-	p.models[0] = gapless.ModelFull
-	a.Edit("r", "k", `{"v":1}`, noon)
-	a.Edit("r", "l", `{"v":1}`, noon)
-	p.mustRun()
-	p.read = func(i int, s gapless.Source) gapless.Source {
-		if i > 0 {
-			return s
-		}
-		return garbled{s}
-	}
-	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
-		t.Fatal(err)
-	}
-	if got := len(b.Records("r")); got != 2 {
-		t.Errorf("%d records are left", got)
-	}
-}
-
-// forbidding lists a record that it does not show.
-type forbidding struct{ gapless.Source }
-
-func (s forbidding) ReadAll(_ context.Context, _ gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
-	if err := out.Reject(gapless.Rejection{Key: "k", Err: errors.New("permission denied")}); err != nil {
+func (s hiding) ReadAll(_ context.Context, _ gapless.Partition, _ gapless.Mark, out *gapless.Output) error {
+	if err := s.k(out); err != nil {
 		return err
 	}
 	return out.Upsert(gapless.Record{Key: "l", Data: []byte(`{"v":1}`)})
 }
 
-// What is forbidden is there.
-func TestTwoWayForbiddenIsNotAbsent(t *testing.T) {
+// What cannot be read is there, and so is what is forbidden.
+func TestTwoWayHiddenIsNotAbsent(t *testing.T) {
 	t.Parallel()
-	a, b, p := twoReplicas(t)
-	p.models[0] = gapless.ModelFull
-	a.Edit("r", "k", `{"v":1}`, noon)
-	a.Edit("r", "l", `{"v":1}`, noon)
-	p.mustRun()
-	p.read = func(i int, s gapless.Source) gapless.Source {
-		if i > 0 {
-			return s
-		}
-		return forbidding{s}
-	}
-	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
-		t.Fatal(err)
-	}
-	if got := len(b.Records("r")); got != 2 {
-		t.Errorf("%d records are left", got)
+	for name, k := range map[string]func(*gapless.Output) error{
+		"unreadable": func(out *gapless.Output) error {
+			out.Batch().Append(gapless.Change{Record: gapless.Record{Key: "k", Data: []byte(`nonsense`)}})
+			return nil
+		},
+		"forbidden": func(out *gapless.Output) error {
+			return out.Reject(gapless.Rejection{Key: "k", Err: errors.New("permission denied")})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b, p := twoReplicas(t)
+			p.models[0] = gapless.ModelFull
+			a.Edit("r", "k", `{"v":1}`, noon)
+			a.Edit("r", "l", `{"v":1}`, noon)
+			p.mustRun()
+			p.readThis(func(s gapless.Source) gapless.Source { return hiding{s, k} })
+			p.runUnreadable()
+			if got := len(b.Records("r")); got != 2 {
+				t.Errorf("%d records are left", got)
+			}
+		})
 	}
 }
 

@@ -112,7 +112,9 @@ and otherwise a collection at once. Keys are the ids without the source's name.
 A Gapless service gives each row as it was imported; of others, the fields are
 asked for that their schema of imports names, or ` + "`fields`" + `.
 
-An enumeration that breaks off ends the run and deletes nothing.
+An enumeration that breaks off ends the run and deletes nothing. Pages end with an
+empty one only if it is empty again when it is asked for once more, also where a
+destination lists what the service holds.
 
 ### As a server
 

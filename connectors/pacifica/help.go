@@ -22,7 +22,8 @@ from a folder of events about ingests, such as a subscription leaves behind.
 The version of the part is the hash as well, so certificates cover the contents.
 The source can only be enumerated: each run reads the metadata, compares, and
 fetches just the contents of files that are new or changed. A number without a
-transaction is passed over, and so is an event that tells of no files.
+transaction is passed over, and so is an event that tells of no files. That a
+transaction has no files, the policy server has to say twice.
 
 * **Contents** come by carts, into a folder within the project's state, and are
   handed on when they are verified. The first cart is for one file. As long as

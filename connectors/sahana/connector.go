@@ -91,8 +91,10 @@ sections ` + "`_references`, `_fields` and `_meta`" + ` for how they travel.
   That listing reads all records, though it passes on nothing but what differs,
   because only their content tells.
 * **Pages** are ordered by the Eden's numbers of its records. A page that breaks
-  off counts for nothing, and nothing is deleted by it. A full run goes on
-  behind its last page.
+  off counts for nothing, and nothing is deleted by it. An empty one is the end
+  only if it is empty again when it is asked for once more, and an answer to a
+  peer without records is asked for twice, too. A full run goes on behind its last
+  page.
 * ` + "`via: sync`" + ` asks as a peer does. The whole table comes in one answer, with which
   a broken run begins anew. ` + "`sync-2010`" + ` speaks to an Eden of that time, which
   knows no filters. Single records are read by REST all the same.

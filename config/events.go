@@ -80,12 +80,11 @@ const (
 
 // events reads the block of events. The connectors are known by then.
 func (l *loader) events(parent *node) {
+	l.settings(parent, keyEvents, &l.config.Events, keyNATS, keyOn)
 	e, found := parent.get(keyEvents)
 	if !found || e.value.shape != block {
-		l.settings(parent, keyEvents, &l.config.Events)
 		return
 	}
-	l.settings(without(parent, e, keyNATS, keyOn), keyEvents, &l.config.Events)
 	if n, found := e.value.get(keyNATS); found && n.value.shape != absent {
 		l.config.Events.NATS = &NATS{}
 		l.settings(e.value, keyNATS, l.config.Events.NATS)
@@ -103,21 +102,12 @@ func (l *loader) events(parent *node) {
 	}
 }
 
-// without returns a block that has nothing but e, and e nothing of these keys.
-func without(parent *node, e entry, keys ...string) *node {
-	rest := *e.value
-	rest.entries = slices.DeleteFunc(slices.Clone(rest.entries), func(e entry) bool { return slices.Contains(keys, e.key) })
-	return &node{place: parent.place, shape: block, entries: []entry{{e.key, e.at, &rest}}}
-}
-
 func (l *loader) reaction(i int, n *node) {
-	name := "on[" + strconv.Itoa(i) + "]"
-	if !l.isBlock(n, n.place, name) {
+	if !l.isBlock(n, n.place, "on["+strconv.Itoa(i)+"]") {
 		return
 	}
 	var r Reaction
-	whole := entry{name, n.place, n}
-	l.settings(without(n, whole, keyDownload), name, &r)
+	l.fields(n, &r, []string{keyDownload})
 	if d, found := n.get(keyDownload); found {
 		r.Download = &EventDownload{}
 		l.settings(n, keyDownload, r.Download)

@@ -38,12 +38,11 @@ const keyRepositories = "repositories"
 
 // sahana reads the block of the service.
 func (l *loader) sahana(parent *node) {
+	l.settings(parent, "sahana", &l.config.Sahana, keyRepositories)
 	e, found := parent.get("sahana")
-	if !found || e.value.shape != block {
-		l.settings(parent, "sahana", &l.config.Sahana)
+	if !found {
 		return
 	}
-	l.settings(without(parent, e, keyRepositories), e.key, &l.config.Sahana)
 	if r, found := e.value.get(keyRepositories); found && r.value.shape != absent {
 		l.repositories(r)
 	}

@@ -147,21 +147,26 @@ func noSecret(err error) *mistake {
 	return &mistake{"the secret cannot be read from its file: " + err.Error(), "name a readable file, relative to this configuration"}
 }
 
-// settings decodes the block of a key into the struct behind pointer.
-func (l *loader) settings(parent *node, key string, pointer any) {
+// settings decodes the block of a key into the struct behind pointer; the other
+// keys that it may have are read elsewhere.
+func (l *loader) settings(parent *node, key string, pointer any, others ...string) {
 	e, found := parent.get(key)
 	n := e.value
 	if !found || n.shape == absent {
 		n = &node{place: e.at, shape: block}
 	}
-	if !l.isBlock(n, n.place, key) {
-		return
+	if l.isBlock(n, n.place, key) {
+		l.fields(n, pointer, others)
 	}
+}
+
+// fields is settings for a block that has no key.
+func (l *loader) fields(n *node, pointer any, others []string) {
 	var names []string
 	for _, o := range gapless.DescribeOptions(pointer) {
 		names = append(names, o.Name)
 	}
-	l.known(n, "key", names)
+	l.known(n, "key", append(names, others...))
 	decode(l, n, pointer)
 }
 

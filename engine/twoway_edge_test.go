@@ -727,7 +727,9 @@ func TestTwoWayToldAndTakenBack(t *testing.T) {
 	a.Plain()
 	a.Edit("r", "k", `{"v":1}`, noon)
 	p.mustRun()
-	p.readThis(func(s gapless.Source) gapless.Source { return unchecked{fetching(s), map[string]string{"k": `{"v":9}`}} })
+	p.readThis(func(s gapless.Source) gapless.Source {
+		return unchecked{fetching(s), map[string]string{"k": `{"v":9}`}}
+	})
 	a.Edit("r", "k", `{"v":1}`, noon)
 	p.mustRun()
 	if got := b.Records("r")["k"]; got != `{"v":1}` {

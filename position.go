@@ -46,5 +46,13 @@ func (c Checkpoint) Same(d Checkpoint) bool {
 	return c.Partition == d.Partition && c.Run == d.Run && c.Seq == d.Seq && c.Position == d.Position
 }
 
+// Before reports whether c was written before d. Positions are opaque, so only
+// epoch and sequence number can tell; an epoch is never below the time at which
+// it was given out, so that the order holds across runs, restored backups and
+// lost state.
+func (c Checkpoint) Before(d Checkpoint) bool {
+	return c.Epoch < d.Epoch || c.Epoch == d.Epoch && c.Seq < d.Seq
+}
+
 // Hash128 is a 128 bit hash, not cryptographic.
 type Hash128 struct{ Hi, Lo uint64 }

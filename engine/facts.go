@@ -26,7 +26,7 @@ type survey struct {
 	status      gapless.Status
 	// believed says that what is remembered knows of all who could push.
 	believed   bool
-	chain      *proof.Checker // nil until it is asked for, see chainOf
+	chain      *chain // nil until it is asked for, see chainOf
 	partitions []surveyed
 	// vanished partitions are known to state but no longer to the source.
 	vanished []string
@@ -161,30 +161,57 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 		}
 	}
 	if f.Model != gapless.ModelFull && f.Start() != "" && !f.Destination.Same(f.State) {
-		checker, err := e.chainOf(ctx, s)
+		accounted, err := e.accounted(ctx, s, &f)
 		if err != nil {
 			return f, err
 		}
-		f.Unaccounted = !checker.Covers(name, f.Start())
+		f.Unaccounted = !accounted
 	}
 	return f, e.resumeFacts(ctx, s, &f, p, known)
 }
 
-// chainOf returns a checker that has seen the certificates of the connector,
-// which are read once.
-func (e *Engine) chainOf(ctx context.Context, s *survey) (*proof.Checker, error) {
+// accounted reports whether the changes since the older of two checkpoints that
+// disagree make up for what the destination lacks.
+func (e *Engine) accounted(ctx context.Context, s *survey, f *plan.Facts) (bool, error) {
+	chain, err := e.chainOf(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	if f.State.Before(f.Destination) { // whoever is not remembered may have read by other rules
+		if _, err := e.Store.Run(ctx, f.Destination.Run); errors.Is(err, gapless.ErrNotFound) {
+			return false, nil
+		} else if err != nil {
+			return false, fmt.Errorf("read state: %w", err)
+		}
+	}
+	return !chain.brought[f.Partition], nil
+}
+
+// chain is what the certificates of a connector say.
+type chain struct {
+	*proof.Checker
+	// brought are the partitions that were brought more than changes since the
+	// destination's checkpoint.
+	brought map[string]bool
+}
+
+// chainOf returns what the certificates say, which are read once.
+func (e *Engine) chainOf(ctx context.Context, s *survey) (*chain, error) {
 	if s.chain != nil {
 		return s.chain, nil
 	}
-	checker := proof.NewChecker(e.Connector)
+	read := &chain{proof.NewChecker(e.Connector), map[string]bool{}}
 	for c, err := range e.Store.Certificates(ctx, e.Connector) {
 		if err != nil {
 			return nil, fmt.Errorf("read certificates: %w", err)
 		}
-		checker.Add(c)
+		read.Add(c)
+		if s.status.Checkpoints[c.Partition].Before(c.Checkpoint) && (c.Mode != string(plan.ModeIncremental) || c.Repaired) {
+			read.brought[c.Partition] = true
+		}
 	}
-	s.chain = checker
-	return checker, nil
+	s.chain = read
+	return read, nil
 }
 
 // baselineFacts finds out whether the fingerprints belong to the destination's
@@ -203,11 +230,11 @@ func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, kn
 	if !valid || f.Destination.Run != known.LastRun || f.Destination.Seq <= f.State.Seq {
 		return b.close()
 	}
-	checker, err := e.chainOf(ctx, s)
+	chain, err := e.chainOf(ctx, s)
 	if err != nil {
 		return errors.Join(err, b.close())
 	}
-	if !checker.Continues(f.Partition, s.status.ID, s.fingerprint) {
+	if !chain.Continues(f.Partition, s.status.ID, s.fingerprint) {
 		f.BaselineValid = false
 		return b.close()
 	}

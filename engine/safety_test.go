@@ -16,6 +16,7 @@ import (
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
+	"github.com/gapless-sync/gapless/mapping"
 	"github.com/gapless-sync/gapless/plan"
 	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
@@ -432,6 +433,67 @@ func TestRestoredFingerprintsAreNotBelieved(t *testing.T) {
 				t.Errorf("%v\n%+v", err, p.Decisions)
 			}
 			fail(w)
+			if p := w.mustRun().Partitions[0]; p.Mode != "full" {
+				t.Errorf("rule %s, mode %s, want full", p.Rule, p.Mode)
+			}
+		})
+	}
+}
+
+// TestOlderDestinationIsBroughtWhatLaterRunsBrought: since the backup that the
+// destination comes back from, a full run or a repair has brought what no change
+// tells of.
+func TestOlderDestinationIsBroughtWhatLaterRunsBrought(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		model  gapless.ChangeModel
+		brings engine.RunOptions
+	}{
+		{gapless.ModelLog, engine.RunOptions{Full: true}},
+		{gapless.ModelModified, engine.RunOptions{Full: true}},
+		{gapless.ModelModified, engine.RunOptions{Keys: []string{"k0001"}}},
+	} {
+		t.Run(fmt.Sprintf("%s %+v", c.model, c.brings), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, c.model)
+			w.fill(6)
+			w.mustRun()
+			backup := w.dest.Snapshot()
+			w.source.Slip("r", "k0001", `{"n":"slipped"}`)
+			if _, err := w.run(c.brings); err != nil {
+				t.Fatal(err)
+			}
+			w.inStep()
+			w.source.Put("r", "k0002", `{"n":"new"}`)
+			w.mustRun()
+			w.dest.Restore(backup)
+			if p := w.mustRun().Partitions[0]; p.Rule != "P10" || p.Mode != "full" {
+				t.Errorf("rule %s, mode %s, want a full run by P10", p.Rule, p.Mode)
+			}
+		})
+	}
+}
+
+// TestNewerDestinationMayStandForOtherRules: state comes back from a backup of
+// before a filter was tried, and the filter is gone again.
+func TestNewerDestinationMayStandForOtherRules(t *testing.T) {
+	t.Parallel()
+	for _, model := range models {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, model)
+			w.fill(6)
+			w.mustRun()
+			backup := w.copyState()
+			program, err := mapping.Compile(mapping.Spec{Filter: "n < 3"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.mapping = program
+			if _, err := w.run(engine.RunOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			w.mapping, w.dir = nil, backup
 			if p := w.mustRun().Partitions[0]; p.Mode != "full" {
 				t.Errorf("rule %s, mode %s, want full", p.Rule, p.Mode)
 			}

@@ -59,8 +59,10 @@ type Facts struct {
 	// ProgressHonoured: the source still honours Destination.Mark.
 	ProgressHonoured bool `json:"progress_honoured,omitempty"`
 
-	// Unaccounted: destination and state disagree, and no certificate accounts
-	// for what lies before the position of [Facts.Start].
+	// Unaccounted: destination and state disagree, and reading the changes since
+	// the position of [Facts.Start] might not make up for it: later runs brought
+	// more than changes (everything, under another mapping perhaps, or repairs),
+	// or the destination's checkpoint is of a run that is not remembered.
 	Unaccounted bool `json:"unaccounted,omitempty"`
 	// PositionExpired: the source says that the position of [Facts.Start] has
 	// expired or is unknown.
@@ -94,17 +96,11 @@ type Facts struct {
 
 // Start returns the position that an incremental run would continue from:
 // that of the older of the two checkpoints. Empty means that there is none.
-//
-// Positions are opaque, so only epoch and sequence number can order them. An
-// epoch is never below the time at which it was given out, so that the order
-// holds across runs, restored backups and lost state.
 func (f *Facts) Start() gapless.Position {
-	d, s := &f.Destination, &f.State
-	older := s.Epoch < d.Epoch || s.Epoch == d.Epoch && s.Seq < d.Seq
-	if older && s.Position != "" {
-		return s.Position
+	if f.State.Position != "" && f.State.Before(f.Destination) {
+		return f.State.Position
 	}
-	return d.Position
+	return f.Destination.Position
 }
 
 // exists reports whether c is a checkpoint at all. One without position and

@@ -19,7 +19,7 @@ func table() [12]Rule {
 		{"P7", "the source cannot tell changes, and an equal position does not prove that there are none", "compare: everything is read, only differences are pushed; full if there is no valid baseline or destination and state disagree", cannotTell},
 		{"P8", "a verification found differences and there is nothing else to do, or the source cannot read single records", "repair just those; if the source cannot read single records compare, without trusting their fingerprints, or full if there is no valid baseline", differences},
 		{"P9", "the source's position equals the checkpoint, on which destination and state agree after a complete run; no key enumeration is due", "nothing", nothing},
-		{"P10", "destination and state disagree on the checkpoint", "incremental from the older of the two, with a key enumeration where the source cannot see deletes (full if it cannot enumerate keys, or if no certificate accounts for the older one); reported", disagreement},
+		{"P10", "destination and state disagree on the checkpoint", "incremental from the older of the two, with a key enumeration where the source cannot see deletes (full if it cannot enumerate keys, or if that might not make up for the difference); reported", disagreement},
 		{"P11", "otherwise", "incremental from the checkpoint to the new position, with a key enumeration if one is due (full if the source cannot enumerate keys)", incremental},
 	}
 }
@@ -147,7 +147,7 @@ func disagreement(f *Facts, d *Decision) bool {
 	}
 	reason := "destination and state disagree on the checkpoint: " + which
 	if f.Unaccounted {
-		return d.choose(ModeFull, reason+"; no certificate accounts for the older one")
+		return d.choose(ModeFull, reason+", and reading the changes since might not make up for it")
 	}
 	return byChanges(f, d, reason)
 }

@@ -22,12 +22,7 @@ func TestRepairIsCarriedAlong(t *testing.T) {
 	}
 	w.source.Slip("r", "bad", `{"x":"mended"}`)
 	w.later(time.Hour)
-	w.dest.Faults.Set(func(call string, _, _ int) error {
-		if call == "push" {
-			return gapless.Recoverable(errFault)
-		}
-		return nil
-	})
+	w.dest.Faults.Set(failing("push", 0, gapless.Recoverable(errFault)))
 	e, store := w.open()
 	_, err := e.Redrive(t.Context(), []string{w.letters()[0].ID}, engine.RunOptions{})
 	if closing := store.Close(); closing != nil || !errors.Is(err, errFault) {

@@ -247,24 +247,14 @@ func TestGapStaysRememberedUntilAFullRunHasEnded(t *testing.T) {
 	w.fill(20)
 	w.mustRun()
 	w.source.Put("r", "k0001", `{}`)
-	w.source.Faults.Set(func(call string, _, _ int) error {
-		if call == "end" {
-			return errFault // unclassified: there may be a gap
-		}
-		return nil
-	})
+	w.source.Faults.Set(failing("end", 0, errFault)) // unclassified: there may be a gap
 	if _, err := w.run(engine.RunOptions{}); err == nil {
 		t.Fatal("the run says complete")
 	}
 	w.source.Faults.Set(nil)
 	// The run that follows fails before it could remember that it is a full
 	// one, the next after it, both before they wrote any checkpoint.
-	w.state.Set(func(_ string, nth, _ int) error {
-		if nth == 2 {
-			return gapless.Recoverable(errFault)
-		}
-		return nil
-	})
+	w.state.Set(failing("commit", 2, gapless.Recoverable(errFault)))
 	if _, err := w.run(engine.RunOptions{}); err == nil {
 		t.Fatal("the run says complete")
 	}
@@ -489,12 +479,7 @@ func TestReadIsTriedAgainOnlyIfNothingIsReadTwice(t *testing.T) {
 				w.mustRun()
 			}
 			w.fill(12)
-			w.source.Faults.Set(func(call string, nth, _ int) error {
-				if call == "read" && nth == test.at {
-					return gapless.Recoverable(errFault)
-				}
-				return nil
-			})
+			w.source.Faults.Set(failing("read", test.at, gapless.Recoverable(errFault)))
 			_, err := w.run(engine.RunOptions{})
 			if got := gapless.ExitCode(err); got != test.want {
 				t.Errorf("exit %d, want %d: %v", got, test.want, err)
@@ -629,12 +614,7 @@ func (w *world) failAt(faults *gaplesstest.Faults, call string) {
 // failNth is a run whose n-th call of a kind fails recoverably.
 func (w *world) failNth(faults *gaplesstest.Faults, call string, n int) {
 	w.Helper()
-	faults.Set(func(c string, nth, _ int) error {
-		if c == call && nth == n {
-			return gapless.Recoverable(errFault)
-		}
-		return nil
-	})
+	faults.Set(failing(call, n, gapless.Recoverable(errFault)))
 	defer faults.Set(nil)
 	if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != gapless.ExitRecoverable {
 		w.Fatalf("fault at %s %d: %v", call, n, err)

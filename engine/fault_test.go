@@ -24,6 +24,16 @@ var faultKinds = map[string]func() error{
 	"misclassified": func() error { return gaplesstest.Ambiguous(errFault) },
 }
 
+// failing has the n-th call of a name fail, or every one if n is 0.
+func failing(name string, n int, err error) func(call string, nth, total int) error {
+	return func(call string, nth, _ int) error {
+		if call == name && (nth == n || n == 0) {
+			return err
+		}
+		return nil
+	}
+}
+
 // TestEveryCallFailsOnce makes the n-th call of source, destination or state
 // fail, for every n that a run has, then runs again without faults. Whatever
 // failed: nothing is deleted that exists, no checkpoint passes what is not

@@ -128,12 +128,7 @@ func TestPositionThatExpiresWhileReadingBecomesAFullRun(t *testing.T) {
 	w.fill(10)
 	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
 	w.source.Remove("r", "k0004")
-	w.source.Faults.Set(func(call string, nth, _ int) error {
-		if call == "read" && nth == 1 {
-			return gapless.Expired(errFault)
-		}
-		return nil
-	})
+	w.source.Faults.Set(failing("read", 1, gapless.Expired(errFault)))
 	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
 	w.source.Faults.Set(nil)
 	w.inStep()
@@ -221,12 +216,7 @@ func TestOnlyFullRunsOfEverythingRetire(t *testing.T) {
 	w.retire(d, engine.RunOptions{Full: true}, 0, "begin false", "end")
 
 	w.source.Put("q", "q3", `{}`)
-	w.source.Faults.Set(func(call string, nth, _ int) error {
-		if call == "read" && nth == 1 {
-			return gapless.Expired(errFault)
-		}
-		return nil
-	})
+	w.source.Faults.Set(failing("read", 1, gapless.Expired(errFault)))
 	s := w.retire(d, engine.RunOptions{}, 0)
 	if s.Partitions[0].Mode != "full" || s.Partitions[1].Mode == "full" {
 		t.Errorf("modes %s and %s, want that only the first is read in full", s.Partitions[0].Mode, s.Partitions[1].Mode)
@@ -238,8 +228,10 @@ func TestOnlyFullRunsOfEverythingRetire(t *testing.T) {
 	w.retire(d, engine.RunOptions{Full: true}, 0)
 }
 
-func TestPartitionReadAnewSpoilsAContinuedFullRun(t *testing.T) {
-	t.Parallel()
+// newBrokenOff is a world of two partitions in the middle of which, each, the
+// first run broke off.
+func newBrokenOff(t *testing.T) (*world, *retiring) {
+	t.Helper()
 	w := newWorld(t, gapless.ModelLog)
 	w.source = gaplesstest.NewSource("q", "r")
 	w.source.MarkEvery(3)
@@ -256,12 +248,13 @@ func TestPartitionReadAnewSpoilsAContinuedFullRun(t *testing.T) {
 		return nil
 	})
 	w.retire(d, engine.RunOptions{}, gapless.ExitRecoverable, "begin false")
-	w.source.Faults.Set(func(call string, nth, _ int) error {
-		if call == "read" && nth == 1 {
-			return gapless.Expired(errFault)
-		}
-		return nil
-	})
+	return w, d
+}
+
+func TestPartitionReadAnewSpoilsAContinuedFullRun(t *testing.T) {
+	t.Parallel()
+	w, d := newBrokenOff(t)
+	w.source.Faults.Set(failing("read", 1, gapless.Expired(errFault)))
 	s := w.retire(d, engine.RunOptions{}, 0, "begin true")
 	if s.Partitions[0].Mode != "full" {
 		t.Errorf("partition q in mode %s, want it read anew", s.Partitions[0].Mode)
@@ -286,30 +279,10 @@ func TestChangesBehindAContinuedFullRunDoNotEndItAgain(t *testing.T) {
 
 func TestOnePartitionContinuedDoesNotEndTheFullRunOfAnother(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, gapless.ModelLog)
-	w.source = gaplesstest.NewSource("q", "r")
-	w.source.MarkEvery(3)
-	w.settings.Parallel = 1
-	d := &retiring{Destination: w.dest}
-	w.fill(10)
-	for i := range 10 {
-		w.source.Put("q", fmt.Sprint("q", i), `{}`)
-	}
-	w.source.Faults.Set(func(call string, nth, _ int) error {
-		if call == "read" && (nth == 8 || nth == 16) { // the eighth record of each
-			return gapless.Recoverable(errFault)
-		}
-		return nil
-	})
-	w.retire(d, engine.RunOptions{}, gapless.ExitRecoverable, "begin false")
+	w, d := newBrokenOff(t)
 	w.source.Put("q", "q1", `{"n":1}`)
 	// The second partition fails while it is continued.
-	w.source.Faults.Set(func(call string, nth, _ int) error {
-		if call == "read" && nth == 7 {
-			return gapless.Recoverable(errFault)
-		}
-		return nil
-	})
+	w.failAtCall("read", 7)
 	w.retire(d, engine.RunOptions{}, gapless.ExitRecoverable, "begin true")
 	w.source.Faults.Set(nil)
 	w.retire(d, engine.RunOptions{}, 0)

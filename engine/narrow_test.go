@@ -56,12 +56,7 @@ func TestNarrowRunClosesGapsFirst(t *testing.T) {
 	}
 	w.inStep()
 	w.source.Put("r", "b", `{"v":2}`)
-	w.source.Faults.Set(func(call string, _, _ int) error {
-		if call == "read" {
-			return errFault
-		}
-		return nil
-	})
+	w.source.Faults.Set(failing("read", 0, errFault))
 	if _, err := w.run(engine.RunOptions{}); gapless.KindOf(err) != gapless.KindUnrecoverable {
 		t.Fatalf("an unclassified failure ended with %v", err)
 	}

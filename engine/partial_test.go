@@ -325,12 +325,7 @@ func failures() []failure {
 		}},
 		{name: "the listing fails once and is read again", full: true, exits: []int{0, 10}, begin: func(p *partial) {
 			p.settings.Attempts, p.settings.MaxWait = 3, time.Millisecond
-			p.source.Faults.Set(func(call string, nth, _ int) error {
-				if call == "read" && nth == 20 {
-					return recoverable
-				}
-				return nil
-			})
+			p.source.Faults.Set(failing("read", 20, recoverable))
 		}},
 		{name: "an empty page with status 200", full: true, exits: []int{7}, begin: func(p *partial) { p.drop(behind("")) }},
 		{name: "half of the listing is missing, without an error", full: true, exits: []int{7}, begin: func(p *partial) { p.drop(behind("k0030")) }},

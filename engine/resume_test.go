@@ -14,12 +14,7 @@ import (
 
 // failAtCall makes the n-th call of a kind fail recoverably.
 func (w *world) failAtCall(call string, n int) {
-	w.source.Faults.Set(func(c string, nth, _ int) error {
-		if c == call && nth == n {
-			return gapless.Recoverable(errFault)
-		}
-		return nil
-	})
+	w.source.Faults.Set(failing(call, n, gapless.Recoverable(errFault)))
 }
 
 // runWith performs one run over other ends, in a process of its own.

@@ -26,22 +26,19 @@ func (v *verifier) repair(o engine.RepairOptions) (r engine.RepairReport, err er
 // than that where records can be told apart.
 func TestRepairBringsDriftBack(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		for _, drift := range []struct {
-			name    string
-			changes []gapless.Change
-		}{
-			{"missing", []gapless.Change{lose("k0003")}},
-			{"altered", []gapless.Change{alter("k0017", `{"n":"other"}`)}},
-			{"extra", []gapless.Change{alter("zzz", `{}`)}},
-			{"everything", []gapless.Change{lose("k0003"), lose("k0004"), alter("k0017", `{"n":"other"}`), alter("zzz", `{}`)}},
-		} {
-			t.Run(way.name+", "+drift.name, func(t *testing.T) {
-				t.Parallel()
-				v := newVerifier(t, way.model, way.how)
-				v.sums = way.sums
-				v.fill(40)
-				v.runNow()
+	for _, drift := range []struct {
+		name    string
+		changes []gapless.Change
+	}{
+		{"missing", []gapless.Change{lose("k0003")}},
+		{"altered", []gapless.Change{alter("k0017", `{"n":"other"}`)}},
+		{"extra", []gapless.Change{alter("zzz", `{}`)}},
+		{"everything", []gapless.Change{lose("k0003"), lose("k0004"), alter("k0017", `{"n":"other"}`), alter("zzz", `{}`)}},
+	} {
+		t.Run(drift.name, func(t *testing.T) {
+			t.Parallel()
+			everyWay(t, func(t *testing.T, v *verifier) {
+				v.synced(40)
 				v.plant(drift.changes...)
 				r, err := v.repair(engine.RepairOptions{})
 				if err != nil {
@@ -51,7 +48,7 @@ func TestRepairBringsDriftBack(t *testing.T) {
 					t.Fatalf("report: %+v", r)
 				}
 				v.inStep()
-				if way.model != gapless.ModelLog || way.sums { // the others cannot read single records
+				if v.model != gapless.ModelLog || v.sums { // the others cannot read single records
 					if got := r.Run.Counts.Pushed; got != uint64(len(drift.changes)) {
 						t.Errorf("pushed %d records, want %d: %s %+v", got, len(drift.changes), r.Run.Partitions[0].Mode, r.Run.Counts)
 					}
@@ -66,68 +63,56 @@ func TestRepairBringsDriftBack(t *testing.T) {
 				v.runNow()
 				v.inStep()
 			})
-		}
+		})
 	}
 }
 
 // A repair brings what is pending as well, and counts it apart.
 func TestRepairWithPendingChanges(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
-			v := newVerifier(t, way.model, way.how)
-			v.sums = way.sums
-			v.fill(40)
-			v.runNow()
-			v.plant(lose("k0003"), alter("k0004", `{}`), alter("zzz", `{}`))
-			v.source.Put("r", "k0001", `{"n":"new"}`)
-			v.source.Put("r", "k0004", `{"n":"new"}`)
-			v.source.Remove("r", "k0002")
-			r, err := v.repair(engine.RepairOptions{})
-			if err != nil || r.Before.Partitions[0].Pending < 3 {
-				t.Fatalf("%+v: %v", r.Before.Partitions[0], err)
-			}
-			v.inStep()
-		})
-	}
+	everyWay(t, func(t *testing.T, v *verifier) {
+		v.synced(40)
+		v.plant(lose("k0003"), alter("k0004", `{}`), alter("zzz", `{}`))
+		v.source.Put("r", "k0001", `{"n":"new"}`)
+		v.source.Put("r", "k0004", `{"n":"new"}`)
+		v.source.Remove("r", "k0002")
+		r, err := v.repair(engine.RepairOptions{})
+		if err != nil || r.Before.Partitions[0].Pending < 3 {
+			t.Fatalf("%+v: %v", r.Before.Partitions[0], err)
+		}
+		v.inStep()
+	})
 }
 
 // Extra records are deleted under the guard, and what was approved is just
 // those.
 func TestRepairAsksBeforeItDeletes(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
-			v := newVerifier(t, way.model, way.how)
-			v.sums = way.sums
-			v.settings.GuardRecords, v.settings.GuardPercent = 3, 5
-			v.fill(40)
-			v.runNow()
-			for i := range 5 {
-				v.plant(alter(fmt.Sprintf("z%d", i), `{}`))
-			}
-			before := v.dest.Records(connector, "r")
-			r, err := v.repair(engine.RepairOptions{})
-			if gapless.ExitCode(err) != gapless.ExitGuard {
-				t.Fatalf("exit %d: %v", gapless.ExitCode(err), err)
-			}
-			if len(v.dest.Records(connector, "r")) != len(before) {
-				t.Fatal("deleted nevertheless")
-			}
-			id := planOf(err, r)
-			v.plant(alter("z5", `{}`)) // more than was approved
-			if r, err = v.repair(engine.RepairOptions{Approve: id}); gapless.ExitCode(err) != gapless.ExitGuard {
-				t.Fatalf("other deletes: exit %d: %v", gapless.ExitCode(err), err)
-			}
-			id = planOf(err, r)
-			if r, err = v.repair(engine.RepairOptions{Approve: id}); err != nil || !r.After.OK {
-				t.Fatalf("approved %s: %v", id, err)
-			}
-			v.inStep()
-		})
-	}
+	everyWay(t, func(t *testing.T, v *verifier) {
+		v.settings.GuardRecords, v.settings.GuardPercent = 3, 5
+		v.synced(40)
+		for i := range 5 {
+			v.plant(alter(fmt.Sprintf("z%d", i), `{}`))
+		}
+		before := v.dest.Records(connector, "r")
+		r, err := v.repair(engine.RepairOptions{})
+		if gapless.ExitCode(err) != gapless.ExitGuard {
+			t.Fatalf("exit %d: %v", gapless.ExitCode(err), err)
+		}
+		if len(v.dest.Records(connector, "r")) != len(before) {
+			t.Fatal("deleted nevertheless")
+		}
+		id := planOf(err, r)
+		v.plant(alter("z5", `{}`)) // more than was approved
+		if r, err = v.repair(engine.RepairOptions{Approve: id}); gapless.ExitCode(err) != gapless.ExitGuard {
+			t.Fatalf("other deletes: exit %d: %v", gapless.ExitCode(err), err)
+		}
+		id = planOf(err, r)
+		if r, err = v.repair(engine.RepairOptions{Approve: id}); err != nil || !r.After.OK {
+			t.Fatalf("approved %s: %v", id, err)
+		}
+		v.inStep()
+	})
 }
 
 // planOf returns the plan to approve.
@@ -145,11 +130,8 @@ func planOf(err error, r engine.RepairReport) string {
 // An extra record that exists at the source by now is brought, not deleted.
 func TestRepairLooksBeforeItDeletes(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		v := newVerifier(t, way.model, way.how)
-		v.sums = way.sums
-		v.fill(10)
-		v.runNow()
+	everyWay(t, func(t *testing.T, v *verifier) {
+		v.synced(10)
 		v.plant(alter("zzz", `{"planted":true}`))
 		v.onEvent = func(ev engine.Event) {
 			if ev.Type == engine.EventVerified && ev.Verified.Partitions[0].Extra == 1 {
@@ -157,11 +139,11 @@ func TestRepairLooksBeforeItDeletes(t *testing.T) {
 			}
 		}
 		if _, err := v.repair(engine.RepairOptions{}); err != nil {
-			t.Errorf("%s: %v", way.name, err)
+			t.Error(err)
 		}
 		v.onEvent = nil
 		v.inStep()
-	}
+	})
 }
 
 // An empty source where records are is a stop.
@@ -184,8 +166,7 @@ func TestRepairOfAnEmptySource(t *testing.T) {
 func TestRepairDryRun(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelFull, "contents")
-	v.fill(10)
-	v.runNow()
+	v.synced(10)
 	v.plant(lose("k0001"))
 	before := v.dest.Records(connector, "r")
 	r, err := v.repair(engine.RepairOptions{DryRun: true})
@@ -214,8 +195,7 @@ func TestRepairOfTooMuch(t *testing.T) {
 	v := newVerifier(t, gapless.ModelLog, "contents")
 	v.sums = true
 	v.settings.BatchRows = 500
-	v.fill(1500)
-	v.runNow()
+	v.synced(1500)
 	var lost []gapless.Change
 	for i := range 1100 {
 		lost = append(lost, lose(fmt.Sprintf("k%04d", i)))
@@ -234,25 +214,17 @@ func TestRepairOfTooMuch(t *testing.T) {
 // A repair that is killed leaves the keys to the next run.
 func TestRepairOutlivesItsProcess(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		v := newVerifier(t, way.model, way.how)
-		v.sums = way.sums
-		v.fill(10)
-		v.runNow()
+	everyWay(t, func(t *testing.T, v *verifier) {
+		v.synced(10)
 		v.plant(lose("k0001"), alter("k0002", `{}`), alter("zzz", `{}`))
-		v.dest.Faults.Set(func(call string, _, _ int) error {
-			if call == "push" {
-				return gapless.Recoverable(errors.New("unreachable"))
-			}
-			return nil
-		})
+		v.dest.Faults.Set(failing("push", 0, gapless.Recoverable(errors.New("unreachable"))))
 		if _, err := v.repair(engine.RepairOptions{}); err == nil {
 			t.Fatal("repaired without a destination")
 		}
 		v.dest.Faults.Set(nil)
 		v.runNow()
 		v.inStep()
-	}
+	})
 }
 
 // What a bounded verification found is repaired, and the rest is said to be
@@ -261,8 +233,7 @@ func TestRepairInSlices(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelLog, "contents")
 	v.sums = true
-	v.fill(1500)
-	v.runNow()
+	v.synced(1500)
 	v.plant(lose("k0001"), lose("k0700"), lose("k1400"))
 	rounds := 0
 	for ; rounds < 10; rounds++ {

@@ -226,15 +226,27 @@ func (v *verifier) with(fn func(*engine.Engine) error) error {
 	return err
 }
 
-func (v *verifier) runNow() {
+// tryNow is a run that may fail.
+func (v *verifier) tryNow() error {
 	v.Helper()
-	err := v.with(func(e *engine.Engine) error {
+	return v.with(func(e *engine.Engine) error {
 		_, err := e.Run(context.Background(), engine.RunOptions{})
 		return err
 	})
-	if err != nil {
+}
+
+func (v *verifier) runNow() {
+	v.Helper()
+	if err := v.tryNow(); err != nil {
 		v.Fatalf("run: %v", err)
 	}
+}
+
+// synced has the first n records brought.
+func (v *verifier) synced(n int) {
+	v.Helper()
+	v.fill(n)
+	v.runNow()
 }
 
 func (v *verifier) verify(o engine.VerifyOptions) (r engine.VerifyReport, err error) {
@@ -293,14 +305,10 @@ func named(list []engine.Difference) string {
 	return strings.Join(texts, ", ")
 }
 
-// ways are the kinds of worlds that can be verified.
-func ways() []struct {
-	name  string
-	model gapless.ChangeModel
-	how   string
-	sums  bool
-} {
-	return []struct {
+// everyWay runs a test in each kind of world that can be verified.
+func everyWay(t *testing.T, test func(t *testing.T, v *verifier)) {
+	t.Helper()
+	for _, way := range []struct {
 		name  string
 		model gapless.ChangeModel
 		how   string
@@ -315,86 +323,81 @@ func ways() []struct {
 		{"modified, versions", gapless.ModelModified, "versions", false},
 		{"full, contents", gapless.ModelFull, "contents", false},
 		{"full, records", gapless.ModelFull, "records", false},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			v := newVerifier(t, way.model, way.how)
+			v.sums = way.sums
+			test(t, v)
+		})
 	}
 }
 
 // Every kind of drift is found and named by every method, and nothing else.
 func TestVerifyNamesDrift(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
-			v := newVerifier(t, way.model, way.how)
-			v.sums = way.sums
-			v.fill(40)
-			v.runNow()
-			r, err := v.verify(engine.VerifyOptions{})
-			if err != nil || !r.OK || !r.Complete || len(r.Differences) > 0 {
-				t.Fatalf("in step: %v, %+v", err, r)
+	everyWay(t, func(t *testing.T, v *verifier) {
+		v.synced(40)
+		r, err := v.verify(engine.VerifyOptions{})
+		if err != nil || !r.OK || !r.Complete || len(r.Differences) > 0 {
+			t.Fatalf("in step: %v, %+v", err, r)
+		}
+		v.plant(lose("k0003"), alter("k0017", `{"n":"other"}`), alter("zzz", `{}`))
+		before := v.dest.Records(connector, "r")
+		r, err = v.verify(engine.VerifyOptions{})
+		if got := gapless.ExitCode(err); got != gapless.ExitUnrecoverable || r.Exit != got || r.OK {
+			t.Errorf("exit %d: %v", got, err)
+		}
+		if diff := cmp.Diff("k0003 missing, k0017 differs, zzz extra", named(r.Differences)); diff != "" {
+			t.Error(diff)
+		}
+		if p := r.Partitions[0]; p.Missing != 1 || p.Differs != 1 || p.Extra != 1 || p.Source.Records == 0 || p.Destination.Records == 0 || p.Destination.Bytes == 0 {
+			t.Errorf("account: %+v", p)
+		}
+		if diff := cmp.Diff(before, v.dest.Records(connector, "r")); diff != "" {
+			t.Errorf("verifying wrote something:\n%s", diff)
+		}
+		told := 0
+		for _, e := range v.events {
+			if e.Type == engine.EventDifference {
+				told++
 			}
-			v.plant(lose("k0003"), alter("k0017", `{"n":"other"}`), alter("zzz", `{}`))
-			before := v.dest.Records(connector, "r")
-			r, err = v.verify(engine.VerifyOptions{})
-			if got := gapless.ExitCode(err); got != gapless.ExitUnrecoverable || r.Exit != got || r.OK {
-				t.Errorf("exit %d: %v", got, err)
-			}
-			if diff := cmp.Diff("k0003 missing, k0017 differs, zzz extra", named(r.Differences)); diff != "" {
-				t.Error(diff)
-			}
-			if p := r.Partitions[0]; p.Missing != 1 || p.Differs != 1 || p.Extra != 1 || p.Source.Records == 0 || p.Destination.Records == 0 || p.Destination.Bytes == 0 {
-				t.Errorf("account: %+v", p)
-			}
-			if diff := cmp.Diff(before, v.dest.Records(connector, "r")); diff != "" {
-				t.Errorf("verifying wrote something:\n%s", diff)
-			}
-			told := 0
-			for _, e := range v.events {
-				if e.Type == engine.EventDifference {
-					told++
-				}
-			}
-			if last := v.events[len(v.events)-1]; told != 3 || last.Type != engine.EventVerified {
-				t.Errorf("%d differences told, last event %s", told, last.Type)
-			}
-		})
-	}
+		}
+		if last := v.events[len(v.events)-1]; told != 3 || last.Type != engine.EventVerified {
+			t.Errorf("%d differences told, last event %s", told, last.Type)
+		}
+	})
 }
 
 // What the source changed since the checkpoint comes with the next run and is
 // no gap, whatever else is wrong.
 func TestVerifyTellsPendingFromGaps(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
-			v := newVerifier(t, way.model, way.how)
-			v.sums = way.sums
-			v.fill(20)
-			v.runNow()
-			v.source.Put("r", "k0001", `{"n":"new"}`)
-			v.source.Put("r", "new", `{}`)
-			v.source.Remove("r", "k0002")
-			r, err := v.verify(engine.VerifyOptions{})
-			if err != nil {
-				t.Errorf("only pending: %v", err)
-			}
-			if diff := cmp.Diff("k0001 differs pending, k0002 extra pending, new missing pending", named(r.Differences)); diff != "" {
-				t.Error(diff)
-			}
-			v.plant(lose("k0005"), alter("k0006", `{}`))
-			r, err = v.verify(engine.VerifyOptions{})
-			if gapless.ExitCode(err) != gapless.ExitUnrecoverable {
-				t.Errorf("with gaps: %v", err)
-			}
-			want := "k0001 differs pending, k0002 extra pending, k0005 missing, k0006 differs, new missing pending"
-			if diff := cmp.Diff(want, named(r.Differences)); diff != "" {
-				t.Error(diff)
-			}
-			if p := r.Partitions[0]; p.Pending != 3 || p.Gaps() != 2 {
-				t.Errorf("account: %+v", p)
-			}
-		})
-	}
+	everyWay(t, func(t *testing.T, v *verifier) {
+		v.synced(20)
+		v.source.Put("r", "k0001", `{"n":"new"}`)
+		v.source.Put("r", "new", `{}`)
+		v.source.Remove("r", "k0002")
+		r, err := v.verify(engine.VerifyOptions{})
+		if err != nil {
+			t.Errorf("only pending: %v", err)
+		}
+		if diff := cmp.Diff("k0001 differs pending, k0002 extra pending, new missing pending", named(r.Differences)); diff != "" {
+			t.Error(diff)
+		}
+		v.plant(lose("k0005"), alter("k0006", `{}`))
+		r, err = v.verify(engine.VerifyOptions{})
+		if gapless.ExitCode(err) != gapless.ExitUnrecoverable {
+			t.Errorf("with gaps: %v", err)
+		}
+		want := "k0001 differs pending, k0002 extra pending, k0005 missing, k0006 differs, new missing pending"
+		if diff := cmp.Diff(want, named(r.Differences)); diff != "" {
+			t.Error(diff)
+		}
+		if p := r.Partitions[0]; p.Pending != 3 || p.Gaps() != 2 {
+			t.Errorf("account: %+v", p)
+		}
+	})
 }
 
 // Of a source that was found to be where the destination is, nothing is
@@ -402,8 +405,7 @@ func TestVerifyTellsPendingFromGaps(t *testing.T) {
 func TestVerifyFindsWhatSlippedIn(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelLog, "contents")
-	v.fill(10)
-	v.runNow()
+	v.synced(10)
 	v.source.Slip("r", "k0004", `{"late":true}`)
 	r, err := v.verify(engine.VerifyOptions{})
 	if gapless.ExitCode(err) != gapless.ExitUnrecoverable || named(r.Differences) != "k0004 differs" {
@@ -414,34 +416,25 @@ func TestVerifyFindsWhatSlippedIn(t *testing.T) {
 // Dead letters explain a difference; it is no gap, and nothing is in order.
 func TestVerifyExplainsByDeadLetters(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways() {
-		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
-			v := newVerifier(t, way.model, way.how)
-			v.sums = way.sums
-			v.fill(6)
-			v.source.Put("r", "bad", `{"x":"refuse"}`)
-			err := v.with(func(e *engine.Engine) error {
-				_, err := e.Run(t.Context(), engine.RunOptions{})
-				return err
-			})
-			if got := gapless.ExitCode(err); got != 55 {
-				t.Fatalf("run: %v", err)
-			}
-			r, err := v.verify(engine.VerifyOptions{})
-			if got := gapless.ExitCode(err); got != 55 || named(r.Differences) != "bad rejected" || r.OK {
-				t.Errorf("exit %d, %s: %v", got, named(r.Differences), err)
-			}
-		})
-	}
+	everyWay(t, func(t *testing.T, v *verifier) {
+		v.fill(6)
+		v.source.Put("r", "bad", `{"x":"refuse"}`)
+		err := v.tryNow()
+		if got := gapless.ExitCode(err); got != 55 {
+			t.Fatalf("run: %v", err)
+		}
+		r, err := v.verify(engine.VerifyOptions{})
+		if got := gapless.ExitCode(err); got != 55 || named(r.Differences) != "bad rejected" || r.OK {
+			t.Errorf("exit %d, %s: %v", got, named(r.Differences), err)
+		}
+	})
 }
 
 // A record that the source cannot name may be any that is extra: that is said.
 func TestVerifyWithUnnamedRecords(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelFull, "contents")
-	v.fill(6)
-	v.runNow()
+	v.synced(6)
 	v.plant(alter("extra", `{}`))
 	v.source.Garble("r", "k0002")
 	v.source.Forbid("r", "k0003")
@@ -455,15 +448,9 @@ func TestVerifyWithUnnamedRecords(t *testing.T) {
 func TestVerifyWithFailingSource(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelFull, "contents")
-	v.fill(6)
-	v.runNow()
+	v.synced(6)
 	v.plant(alter("extra", `{}`), lose("k0000"))
-	v.source.Faults.Set(func(call string, nth, _ int) error {
-		if call == "end" {
-			return errors.New("the listing broke off")
-		}
-		return nil
-	})
+	v.source.Faults.Set(failing("end", 0, errors.New("the listing broke off")))
 	r, err := v.verify(engine.VerifyOptions{})
 	if err == nil || r.Complete || r.OK || strings.Contains(named(r.Differences), "extra") {
 		t.Errorf("%s: %v", named(r.Differences), err)
@@ -484,8 +471,7 @@ func TestVerifyThroughMapping(t *testing.T) {
 			t.Fatal(err)
 		}
 		v.mapping = program
-		v.fill(8)
-		v.runNow()
+		v.synced(8)
 		r, err := v.verify(engine.VerifyOptions{})
 		if err != nil || r.Partitions[0].Method != engine.MethodEnumeration {
 			t.Errorf("%s: %s: %v", how, named(r.Differences), err)
@@ -519,8 +505,7 @@ func TestVerifyComparesMeaning(t *testing.T) {
 func TestVerifyWithoutReadingBack(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelLog, "nothing")
-	v.fill(3)
-	v.runNow()
+	v.synced(3)
 	_, err := v.verify(engine.VerifyOptions{})
 	e, ok := errors.AsType[*gapless.Error](err)
 	if !ok || e.Code != gapless.CodeUnverifiable || gapless.ExitCode(err) != gapless.ExitUsage || e.Hint == "" {
@@ -543,20 +528,11 @@ func TestVerifyBeforeTheFirstRun(t *testing.T) {
 func TestVerifyAfterAnUnrecoverableRun(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelLog, "contents")
-	v.fill(5)
-	v.runNow()
+	v.synced(5)
 	v.plant(lose("k0003"))
 	v.source.Put("r", "k0001", `{"n":"new"}`)
-	v.source.Faults.Set(func(call string, _, _ int) error {
-		if call == "read" {
-			return errors.New("broken")
-		}
-		return nil
-	})
-	_ = v.with(func(e *engine.Engine) error {
-		_, err := e.Run(t.Context(), engine.RunOptions{})
-		return err
-	})
+	v.source.Faults.Set(failing("read", 0, errors.New("broken")))
+	_ = v.tryNow()
 	v.source.Faults.Set(nil)
 	r, err := v.verify(engine.VerifyOptions{})
 	if gapless.ExitCode(err) != gapless.ExitUnrecoverable || named(r.Differences) != "k0001 differs pending, k0003 missing" {
@@ -570,8 +546,7 @@ func TestVerifyInSlices(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelLog, "contents")
 	v.sums = true
-	v.fill(3000)
-	v.runNow()
+	v.synced(3000)
 	for _, key := range []string{"k0001", "k0700", "k1400", "k2100", "k2900"} {
 		v.plant(lose(key))
 	}
@@ -615,8 +590,7 @@ func TestVerifyStops(t *testing.T) {
 	for _, sums := range []bool{true, false} {
 		v := newVerifier(t, gapless.ModelLog, "contents")
 		v.sums = sums
-		v.fill(50)
-		v.runNow()
+		v.synced(50)
 		v.plant(lose("k0001"))
 		stop := make(chan struct{})
 		close(stop)
@@ -639,8 +613,7 @@ func TestVerifyStops(t *testing.T) {
 func TestVerifyNoticesARun(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, gapless.ModelLog, "contents")
-	v.fill(5)
-	v.runNow()
+	v.synced(5)
 	v.plant(lose("k0001"))
 	ran := false
 	v.onEvent = func(ev engine.Event) {

@@ -48,26 +48,32 @@ func TestMain(m *testing.M) {
 }
 
 func child(dir string) int {
-	at, err := strconv.Atoi(os.Getenv(killStep))
+	step, err := dying()
 	if err != nil {
 		return 2
 	}
-	steps, sync := 0, syncFolder
+	sync := syncFolder
 	if _, err := os.Stat(filepath.Join(dir, "this")); err == nil {
 		sync = syncHubs
 	}
-	s, err := sync(context.Background(), dir, func(string) {
-		if steps++; steps == at {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // the signal is on its way
-		}
-	})
+	s, err := sync(context.Background(), dir, step)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Println(steps, s.Partitions[0].Rule)
+	fmt.Println(s.Partitions[0].Rule)
 	return 0
+}
+
+// dying returns what kills this child at its step.
+func dying() (step func(string), err error) {
+	at, err := strconv.Atoi(os.Getenv(killStep))
+	return func(string) {
+		if at--; at == 0 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the signal is on its way
+		}
+	}, err
 }
 
 // syncFolder is one run from dir/tree into dir/hub.
@@ -134,16 +140,24 @@ func killStory(t *testing.T, r *rand.Rand, seed int) {
 
 func runChild(t *testing.T, dir string, at int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), killDir+"="+dir, killStep+"="+strconv.Itoa(at))
+	runDying(t, at, "", killDir+"="+dir)
+}
+
+// runDying runs a test of this binary again, as a child that dies at a step; it
+// reports whether it did.
+func runDying(t *testing.T, at int, test string, variables ...string) bool {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$")
+	cmd.Env = append(append(os.Environ(), killStep+"="+strconv.Itoa(at)), variables...)
 	out, err := cmd.CombinedOutput()
-	exit, died := errors.AsType[*exec.ExitError](err)
-	if died && at > 0 && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	if failed && at > 0 && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		return true
 	}
 	if err != nil {
-		t.Fatalf("run to be killed at step %d: %v\n%s", at, err, out)
+		t.Fatalf("a child to be killed at step %d: %v\n%s", at, err, out)
 	}
+	return false
 }
 
 // edit writes, rewrites and removes files, also back to what they were.

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,13 +37,34 @@ type undoWorld struct {
 
 func newUndoWorld(t *testing.T, model gapless.ChangeModel) *undoWorld {
 	t.Helper()
-	w := &undoWorld{T: t, source: gaplesstest.NewSource("r"), model: model, dir: newDir(t)}
+	w := reopen(t, newDir(t), model)
+	for i := range 12 {
+		w.source.Put("r", fmt.Sprintf("k%02d", i), fmt.Sprintf(`{"n":%d}`, i))
+	}
+	return w
+}
+
+// newEditedWorld is one whose source was edited between two runs. It returns
+// what the hub had before the second, and that run.
+func newEditedWorld(t *testing.T, model gapless.ChangeModel) (w *undoWorld, before map[string]string, changed string) {
+	t.Helper()
+	w = newUndoWorld(t, model)
+	w.run()
+	before = w.records()
+	w.edit()
+	return w, before, w.run().Run
+}
+
+// reopen opens the world in a folder, with a source that has nothing.
+func reopen(t *testing.T, dir string, model gapless.ChangeModel) *undoWorld {
+	t.Helper()
+	w := &undoWorld{T: t, source: gaplesstest.NewSource("r"), model: model, dir: dir}
 	w.settings = engine.Settings{BatchRows: 3, SyncRecords: 5, Attempts: 1, GuardRecords: 1000, Keep: time.Hour}
 	var err error
-	if w.hub, err = hub.Open(t.Context(), hub.Options{Dir: filepath.Join(w.dir, "hub")}); err != nil {
+	if w.hub, err = hub.Open(t.Context(), hub.Options{Dir: filepath.Join(dir, "hub")}); err != nil {
 		t.Fatal(err)
 	}
-	if w.store, err = sqlite.Open(t.Context(), filepath.Join(w.dir, "state")); err != nil {
+	if w.store, err = sqlite.Open(t.Context(), filepath.Join(dir, "state")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -52,9 +72,6 @@ func newUndoWorld(t *testing.T, model gapless.ChangeModel) *undoWorld {
 			t.Error(err)
 		}
 	})
-	for i := range 12 {
-		w.source.Put("r", fmt.Sprintf("k%02d", i), fmt.Sprintf(`{"n":%d}`, i))
-	}
 	return w
 }
 
@@ -67,6 +84,18 @@ func (w *undoWorld) engine() *engine.Engine {
 	if err != nil {
 		w.Fatal(err)
 	}
+	return e
+}
+
+// meanwhile returns an engine for which do happens before its first push.
+func (w *undoWorld) meanwhile(do func()) *engine.Engine {
+	w.Helper()
+	e, once := w.engine(), sync.OnceFunc(do)
+	e.OnStep(func(name string) {
+		if name == "before push" {
+			once()
+		}
+	})
 	return e
 }
 
@@ -137,12 +166,8 @@ func TestUndoPutsBackWhatARunChanged(t *testing.T) {
 	for _, model := range models {
 		t.Run(string(model), func(t *testing.T) {
 			t.Parallel()
-			w := newUndoWorld(t, model)
-			w.run()
-			before := w.records()
-			w.edit()
-			changed := w.run()
-			report, err := w.engine().Undo(t.Context(), changed.Run, engine.UndoOptions{})
+			w, before, changed := newEditedWorld(t, model)
+			report, err := w.engine().Undo(t.Context(), changed, engine.UndoOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +186,7 @@ func TestUndoPutsBackWhatARunChanged(t *testing.T) {
 			}
 			proved, err := w.engine().Prove(t.Context())
 			if err != nil || len(proved.Gaps) != 1 || proved.Gaps[0].Kind != "undone" || proved.Gaps[0].Run != "gapless run "+connector ||
-				!strings.Contains(proved.Gaps[0].What, "run "+changed.Run+" was undone") {
+				!strings.Contains(proved.Gaps[0].What, "run "+changed+" was undone") {
 				t.Errorf("proof (%v):\n%s", err, proved.Text())
 			}
 			if again := w.run(); again.Partitions[0].Rule != "P3" { // what the source lacks is deleted once more
@@ -175,11 +200,7 @@ func TestUndoPutsBackWhatARunChanged(t *testing.T) {
 
 func TestUndoLeavesWhatOthersHaveChanged(t *testing.T) {
 	t.Parallel()
-	w := newUndoWorld(t, gapless.ModelFull)
-	w.run()
-	before := w.records()
-	w.edit()
-	changed := w.run()
+	w, before, changed := newEditedWorld(t, gapless.ModelFull)
 	w.source.Put("r", "k01", `{"n":"newer"}`) // by a later run
 	w.run()
 	w.write(gapless.Change{Record: gapless.Record{Key: "k05", Data: []byte(`{"by":"somebody"}`)}}) // and by somebody else
@@ -189,7 +210,7 @@ func TestUndoLeavesWhatOthersHaveChanged(t *testing.T) {
 
 	steps := map[string]engine.UndoAction{}
 	each := func(s engine.UndoStep) { steps[s.Key] = s.Action }
-	planned, err := w.engine().Undo(t.Context(), changed.Run, engine.UndoOptions{DryRun: true, Each: each})
+	planned, err := w.engine().Undo(t.Context(), changed, engine.UndoOptions{DryRun: true, Each: each})
 	if gapless.ExitCode(err) != gapless.ExitGuard || planned.Conflicts != 2 || planned.Run != "" {
 		t.Errorf("dry run: %+v (%v)", planned, err)
 	}
@@ -204,7 +225,7 @@ func TestUndoLeavesWhatOthersHaveChanged(t *testing.T) {
 		t.Fatalf("a dry run changed something:\n%s", diff)
 	}
 	clear(steps)
-	report, err := w.engine().Undo(t.Context(), changed.Run, engine.UndoOptions{Each: each})
+	report, err := w.engine().Undo(t.Context(), changed, engine.UndoOptions{Each: each})
 	if coded, ok := errors.AsType[*gapless.Error](err); !ok || coded.Code != gapless.CodeChangedSince || report.Conflicts != 2 {
 		t.Fatalf("%+v (%v)", report, err)
 	}
@@ -214,7 +235,7 @@ func TestUndoLeavesWhatOthersHaveChanged(t *testing.T) {
 	if diff := cmp.Diff(want, w.records()); diff != "" {
 		t.Fatalf("after the undo (-want +got):\n%s", diff)
 	}
-	report, err = w.engine().Undo(t.Context(), changed.Run, engine.UndoOptions{Force: true})
+	report, err = w.engine().Undo(t.Context(), changed, engine.UndoOptions{Force: true})
 	if err != nil || report.Already != 5 || report.Overwritten != 2 {
 		t.Errorf("forced: %+v (%v)", report, err)
 	}
@@ -233,16 +254,12 @@ func TestUndoLeavesWhatOthersHaveChanged(t *testing.T) {
 
 func TestUndoOfDeletesAlone(t *testing.T) {
 	t.Parallel()
-	w := newUndoWorld(t, gapless.ModelFull)
-	w.run()
-	before := w.records()
-	w.edit()
-	changed := w.run()
+	w, before, changed := newEditedWorld(t, gapless.ModelFull)
 	want := w.records()
 	for _, key := range []string{"k05", "k06", "k07"} {
 		want[key] = before[key]
 	}
-	report, err := w.engine().Undo(t.Context(), changed.Run, engine.UndoOptions{DeletedOnly: true})
+	report, err := w.engine().Undo(t.Context(), changed, engine.UndoOptions{DeletedOnly: true})
 	if err != nil || report.Created != 3 || report.Overwritten+report.Deleted+report.Already != 0 {
 		t.Fatalf("%+v (%v)", report, err)
 	}
@@ -310,21 +327,14 @@ func TestDestinationThatCannotKeepIsMisconfigured(t *testing.T) {
 
 func TestUndoIsFenced(t *testing.T) {
 	t.Parallel()
-	w := newUndoWorld(t, gapless.ModelLog)
-	w.run()
-	w.edit()
-	changed := w.run()
+	w, _, changed := newEditedWorld(t, gapless.ModelLog)
 	after := w.records()
-	e, newer := w.engine(), false
-	e.OnStep(func(name string) {
-		if name == "before push" && !newer {
-			newer = true
-			if _, err := w.hub.Open(context.Background(), connector, 1<<60); err != nil {
-				t.Error(err)
-			}
+	e := w.meanwhile(func() {
+		if _, err := w.hub.Open(context.Background(), connector, 1<<60); err != nil {
+			t.Error(err)
 		}
 	})
-	if _, err := e.Undo(t.Context(), changed.Run, engine.UndoOptions{}); !errors.Is(err, gapless.ErrFenced) {
+	if _, err := e.Undo(t.Context(), changed, engine.UndoOptions{}); !errors.Is(err, gapless.ErrFenced) {
 		t.Errorf("an old epoch: %v", err)
 	}
 	if diff := cmp.Diff(after, w.records()); diff != "" {
@@ -399,18 +409,11 @@ func TestUndoPutsBackParts(t *testing.T) {
 // decision and the push.
 func TestUndoLeavesWhatChangesAtThatMoment(t *testing.T) {
 	t.Parallel()
-	w := newUndoWorld(t, gapless.ModelLog)
-	w.run()
-	w.edit()
-	changed := w.run()
-	e, written := w.engine(), false
-	e.OnStep(func(name string) {
-		if name == "before push" && !written {
-			written = true
-			w.write(gapless.Change{Record: gapless.Record{Key: "k01", Data: []byte(`{"by":"somebody"}`)}})
-		}
+	w, _, changed := newEditedWorld(t, gapless.ModelLog)
+	e := w.meanwhile(func() {
+		w.write(gapless.Change{Record: gapless.Record{Key: "k01", Data: []byte(`{"by":"somebody"}`)}})
 	})
-	report, err := e.Undo(t.Context(), changed.Run, engine.UndoOptions{})
+	report, err := e.Undo(t.Context(), changed, engine.UndoOptions{})
 	if gapless.ExitCode(err) != gapless.ExitGuard || report.Conflicts != 1 || report.Overwritten != 1 {
 		t.Errorf("%+v (%v)", report, err)
 	}
@@ -422,9 +425,8 @@ func TestUndoLeavesWhatChangesAtThatMoment(t *testing.T) {
 // The kill test runs this test again as a child that undoes a run and dies at
 // the n-th durable step.
 const (
-	undoDir  = "GAPLESS_TEST_UNDO_DIR"
-	undoRun  = "GAPLESS_TEST_UNDO_RUN"
-	undoStep = "GAPLESS_TEST_UNDO_STEP"
+	undoDir = "GAPLESS_TEST_UNDO_DIR"
+	undoRun = "GAPLESS_TEST_UNDO_RUN"
 )
 
 func TestUndoChild(t *testing.T) {
@@ -432,52 +434,22 @@ func TestUndoChild(t *testing.T) {
 	if dir == "" {
 		return // it is only for TestUndoKilledAtEveryStep
 	}
-	at, err := strconv.Atoi(os.Getenv(undoStep))
+	step, err := dying()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := reopen(t, dir)
-	e, steps := w.engine(), 0
-	e.OnStep(func(string) {
-		if steps++; steps == at {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // the signal is on its way
-		}
-	})
+	e := reopen(t, dir, gapless.ModelFull).engine()
+	e.OnStep(step)
 	if _, err := e.Undo(t.Context(), os.Getenv(undoRun), engine.UndoOptions{}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// reopen opens a world whose source nobody asks.
-func reopen(t *testing.T, dir string) *undoWorld {
-	t.Helper()
-	w := &undoWorld{T: t, source: gaplesstest.NewSource("r"), model: gapless.ModelFull, dir: dir}
-	w.settings = engine.Settings{BatchRows: 3, SyncRecords: 5, Attempts: 1, GuardRecords: 1000, Keep: time.Hour}
-	var err error
-	if w.hub, err = hub.Open(t.Context(), hub.Options{Dir: filepath.Join(dir, "hub")}); err != nil {
-		t.Fatal(err)
-	}
-	if w.store, err = sqlite.Open(t.Context(), filepath.Join(dir, "state")); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(w.hub.Close(), w.store.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return w
 }
 
 // TestUndoKilledAtEveryStep kills an undo at each of its steps, then goes on
 // with it or runs the connector: at no step is anything lost.
 func TestUndoKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
-	w := newUndoWorld(t, gapless.ModelFull)
-	w.run()
-	before := w.records()
-	w.edit()
-	changed := w.run()
+	w, before, changed := newEditedWorld(t, gapless.ModelFull)
 	if err := errors.Join(w.hub.Close(), w.store.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -487,23 +459,20 @@ func TestUndoKilledAtEveryStep(t *testing.T) {
 		if err := os.CopyFS(dir, os.DirFS(w.dir)); err != nil {
 			t.Fatal(err)
 		}
-		died := runUndo(t, dir, changed.Run, step)
-		if !died {
+		if !runUndo(t, dir, changed, step) {
 			break
 		}
 		killed++
 		t.Run(strconv.Itoa(step), func(t *testing.T) {
 			if step%2 == 0 {
-				if runUndo(t, dir, changed.Run, -1); t.Failed() {
-					return
-				}
-				h := reopen(t, dir)
+				runUndo(t, dir, changed, -1)
+				h := reopen(t, dir, gapless.ModelFull)
 				if diff := cmp.Diff(before, h.records()); diff != "" {
 					t.Errorf("the undo was not completed (-before +now):\n%s", diff)
 				}
 				return
 			}
-			h := reopen(t, dir)
+			h := reopen(t, dir, gapless.ModelFull)
 			h.source = w.source
 			touched := cmp.Diff(w.source.Records("r"), h.records()) != ""
 			report, err := h.engine().Prove(t.Context())
@@ -521,15 +490,5 @@ func TestUndoKilledAtEveryStep(t *testing.T) {
 // runUndo runs a child that dies at a step; it reports whether it did.
 func runUndo(t *testing.T, dir, run string, at int) bool {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUndoChild$")
-	cmd.Env = append(os.Environ(), undoDir+"="+dir, undoRun+"="+run, undoStep+"="+strconv.Itoa(at))
-	out, err := cmd.CombinedOutput()
-	exit, failed := errors.AsType[*exec.ExitError](err)
-	if failed && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return true
-	}
-	if err != nil {
-		t.Errorf("undo to be killed at step %d: %v\n%s", at, err, out)
-	}
-	return false
+	return runDying(t, at, "TestUndoChild", undoDir+"="+dir, undoRun+"="+run)
 }

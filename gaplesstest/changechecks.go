@@ -191,14 +191,7 @@ func (o *outside) goesOn(most int, held replica, from, to positions, until momen
 		return r.changes(o.t.Context(), s, from, to)
 	}
 	o.stops(most, read, func(s gapless.Source, r *reading) {
-		next := positions{}
-		for id, p := range from {
-			next[id] = p
-			if mark, ok := r.marks[id]; ok {
-				next[id] = gapless.Position(mark)
-			}
-		}
-		if err := r.changes(o.t.Context(), s, next, to); err != nil {
+		if err := r.changes(o.t.Context(), s, r.marked(from), to); err != nil {
 			o.t.Fatalf("ReadChanges from a mark: %v", err)
 		}
 		o.inStep("ReadChanges that was stopped and went on from its last mark", r.replica, until, o.deletesTold(s))

@@ -289,14 +289,7 @@ func (o *outside) faultyChanges(fault Fault) {
 		},
 		whole,
 		func(s gapless.Source, r *reading) {
-			next := positions{}
-			for id, p := range from {
-				next[id] = p
-				if mark, ok := r.marks[id]; ok {
-					next[id] = gapless.Position(mark)
-				}
-			}
-			if err := r.changes(o.t.Context(), s, next, to); err != nil {
+			if err := r.changes(o.t.Context(), s, r.marked(from), to); err != nil {
 				o.t.Fatalf("ReadChanges after a failed one: %v", err)
 			}
 			whole("ReadChanges that failed, and the next one from its last mark", r)

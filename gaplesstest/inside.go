@@ -160,6 +160,13 @@ func (w *inside) sync() {
 	w.synced = w.now()
 }
 
+// save pushes edits and syncs.
+func (w *inside) save(edits ...edit) {
+	w.t.Helper()
+	w.push(edits...)
+	w.sync()
+}
+
 // checkpoints are those of all partitions for a moment.
 func (w *inside) checkpoints(m moment) []gapless.Checkpoint {
 	var all []gapless.Checkpoint

@@ -236,6 +236,19 @@ func (r *reading) all(ctx context.Context, s gapless.Source, behind map[string]g
 	return err
 }
 
+// marked returns where to read on from: the last marks, as positions, and what
+// was read from where there are none.
+func (r *reading) marked(from positions) positions {
+	next := positions{}
+	for id, p := range from {
+		next[id] = p
+		if mark, ok := r.marks[id]; ok {
+			next[id] = gapless.Position(mark)
+		}
+	}
+	return next
+}
+
 // changes reads what changed between positions, and partitions that have none
 // in full.
 func (r *reading) changes(ctx context.Context, s gapless.Source, from, to positions) error {

@@ -20,11 +20,9 @@ func checkReadBack(t testing.TB, w *inside) {
 	if st := w.status(); st.Holds || len(st.Checkpoints) > 0 {
 		t.Errorf("a destination that nothing was pushed into says: %+v", st)
 	}
-	w.push(w.puts(0, handful)...)
-	w.sync()
+	w.save(w.puts(0, handful)...)
 	w.has("after the first Sync", w.now())
-	w.push(w.next(name(1)), w.gone(name(2)), w.next(name(handful)), w.gone(name(3)), w.next(name(3)))
-	w.sync()
+	w.save(w.next(name(1)), w.gone(name(2)), w.next(name(handful)), w.gone(name(3)), w.next(name(3)))
 	w.has("after changes were synced", w.now())
 	w.restart()
 	w.has("in the next process", w.now())
@@ -52,8 +50,7 @@ func checkReplay(_ testing.TB, w *inside) {
 		}
 	}
 	for range 2 {
-		w.push(history[2]...)
-		w.sync()
+		w.save(history[2]...)
 		w.has("a batch pushed again and again", w.now())
 	}
 	w.restart()
@@ -70,11 +67,9 @@ func checkReplay(_ testing.TB, w *inside) {
 func checkDelete(_ testing.TB, w *inside) {
 	w.begin()
 	w.push(w.puts(0, 5)...)
-	w.push(w.gone(name(0)), w.gone(name(0)), w.gone(name(7)))
-	w.sync()
+	w.save(w.gone(name(0)), w.gone(name(0)), w.gone(name(7)))
 	w.has("after deletes", w.now())
-	w.push(w.gone(name(0)), w.gone(name(8)), w.gone(name(1)))
-	w.sync()
+	w.save(w.gone(name(0)), w.gone(name(8)), w.gone(name(1)))
 	w.has("after the same deletes again", w.now())
 	w.exit()
 }
@@ -83,7 +78,7 @@ func checkDelete(_ testing.TB, w *inside) {
 func checkPushOrder(_ testing.TB, w *inside) {
 	w.begin()
 	w.push(w.puts(4, 8)...)
-	w.push(
+	w.save(
 		w.next(name(0)), w.gone(name(0)), w.next(name(0)),
 		w.next(name(1)), w.next(name(1)),
 		w.next(name(2)), w.gone(name(2)),
@@ -91,7 +86,6 @@ func checkPushOrder(_ testing.TB, w *inside) {
 		w.next(name(5)), w.gone(name(5)),
 		w.gone(name(6)), w.next(name(6)), w.gone(name(6)),
 	)
-	w.sync()
 	w.has("after one batch with several changes of a key", w.now())
 	w.exit()
 }
@@ -103,7 +97,7 @@ func checkPatch(t testing.TB, w *inside) {
 	w.push(w.puts(0, 3)...)
 	e := edit{name(1), int(w.now()) + 1}
 	c, p := w.change(e), w.partition(e.name)
-	getter, gets := w.session.(gapless.Getter)
+	_, gets := w.session.(gapless.Getter)
 	plain := gets && w.plain(p)
 	b := &gapless.Batch{Partition: p}
 	if plain {
@@ -126,10 +120,7 @@ func checkPatch(t testing.TB, w *inside) {
 	w.sync()
 	w.has("after a patch", w.now())
 	if plain {
-		r, err := getter.Get(t.Context(), p, c.Key)
-		if err != nil {
-			t.Fatalf("Get: %v", err)
-		}
+		r := w.get(e.name)
 		if want := fmt.Sprintf(`{"n":%d,"kept":{"a":[2]},"new":"x"}`, e.revision); !sameJSON([]byte(want), r.Data) {
 			t.Errorf("a patched record is %s and not %s", r.Data, want)
 		}
@@ -237,8 +228,7 @@ func checkEnumerate(t testing.TB, w *inside) {
 		t.Skip("the session is no gapless.Enumerator")
 	}
 	w.push(w.puts(0, handful)...)
-	w.push(w.gone(name(4)))
-	w.sync()
+	w.save(w.gone(name(4)))
 	w.listed("")
 	w.listed("r-001")
 	w.restart()
@@ -291,8 +281,7 @@ func checkGet(t testing.TB, w *inside) {
 		t.Skip("the session is no gapless.Getter")
 	}
 	w.push(w.puts(0, 6)...)
-	w.push(w.next(name(1)), w.gone(name(2)))
-	w.sync()
+	w.save(w.next(name(1)), w.gone(name(2)))
 	for range 2 {
 		for i := range 8 {
 			n := name(i)
@@ -323,8 +312,7 @@ func checkConditional(t testing.TB, w *inside) {
 	if !pushes || !gets {
 		t.Skip("the session is not both gapless.ConditionalPusher and gapless.Getter")
 	}
-	w.push(w.puts(0, 2)...)
-	w.sync()
+	w.save(w.puts(0, 2)...)
 	n := name(0)
 	stale := w.expectation(n)
 	w.pushIf("as it was read", w.next(n), stale, false)
@@ -338,13 +326,20 @@ func checkConditional(t testing.TB, w *inside) {
 	w.exit()
 }
 
-func (w *inside) expectation(n string) gapless.Expectation {
+// get returns a record that is there.
+func (w *inside) get(n string) gapless.Record {
 	w.t.Helper()
 	p := w.partition(n)
 	r, err := w.session.(gapless.Getter).Get(w.t.Context(), p, w.Record(p, n, 1).Key)
 	if err != nil {
 		w.t.Fatalf("Get: %v", err)
 	}
+	return r
+}
+
+func (w *inside) expectation(n string) gapless.Expectation {
+	w.t.Helper()
+	r := w.get(n)
 	return gapless.Expectation{Exists: true, Version: []byte(r.Version), Data: r.Data}
 }
 

@@ -58,14 +58,12 @@ func checkManyPartitions(t testing.TB, w *inside) {
 		w.Partitions = append(w.Partitions, p)
 	}
 	w.begin()
-	w.push(w.puts(0, 2*len(w.Partitions))...)
-	w.sync()
+	w.save(w.puts(0, 2*len(w.Partitions))...)
 	w.restart()
 	if n := len(w.status().Checkpoints); n != len(w.Partitions) {
 		t.Errorf("%d checkpoints are there of %d partitions", n, len(w.Partitions))
 	}
-	w.push(w.next(name(1)), w.gone(name(2)))
-	w.sync()
+	w.save(w.next(name(1)), w.gone(name(2)))
 	w.has("records of many partitions", w.now())
 	w.exit()
 }
@@ -74,12 +72,8 @@ func checkManyPartitions(t testing.TB, w *inside) {
 // its data.
 func checkDataFirst(t testing.TB, w *inside) {
 	w.begin()
-	w.push(w.puts(0, 6)...)
-	w.sync()
-	calls := w.callsOf(func() {
-		w.push(w.puts(0, 4)...)
-		w.sync()
-	})
+	w.save(w.puts(0, 6)...)
+	calls := w.callsOf(func() { w.save(w.puts(0, 4)...) })
 	if calls == 0 && w.Crash == nil {
 		t.Skip("no outside call passes the Breaker, and DestinationSystem.Crash is nil")
 	}
@@ -127,8 +121,7 @@ func (w *inside) brokenSync(n int, fault Fault) {
 		}
 	}
 	w.has(fmt.Sprintf("a Sync broken off by call %d (%s), checkpoint of edit %d", n, string(fault), since), since)
-	w.push(edits...)
-	w.sync()
+	w.save(edits...)
 }
 
 // checkCrash: a crash loses nothing that is synced, and shows.
@@ -139,8 +132,7 @@ func checkCrash(t testing.TB, w *inside) {
 	w.begin()
 	for round := range 3 {
 		w.push(w.puts(round, 8+round)...)
-		w.push(w.gone(name(round)))
-		w.sync()
+		w.save(w.gone(name(round)))
 		before := w.status()
 		w.push(w.puts(round, 12+round)...)
 		w.push(w.gone(name(round + 3)))
@@ -159,8 +151,7 @@ func checkCrash(t testing.TB, w *inside) {
 		if !told && len(w.differences(held, w.now(), true)) > 0 {
 			t.Error("a crash lost what was pushed, and the incarnation is the same: the engine cannot know")
 		}
-		w.push(w.history[w.synced:]...)
-		w.sync()
+		w.save(w.history[w.synced:]...)
 		w.has("what was lost, pushed again", w.now())
 	}
 	w.exit()
@@ -173,8 +164,7 @@ func checkIncarnation(t testing.TB, w *inside) {
 		t.Skip("DestinationSystem.Crash is nil, or sessions do not outlive it (Server)")
 	}
 	w.begin()
-	w.push(w.puts(0, 4)...)
-	w.sync()
+	w.save(w.puts(0, 4)...)
 	w.push(w.puts(0, 8)...)
 	w.breaker.aside(w.Crash)
 	batch := w.batches(w.puts(8, 9))[0]
@@ -196,8 +186,7 @@ func checkIncarnation(t testing.TB, w *inside) {
 		}
 	}
 	_ = old.Close() // it may say once more what it said
-	w.push(w.history...)
-	w.sync()
+	w.save(w.history...)
 	w.has("what was lost, pushed again", w.now())
 	w.exit()
 }
@@ -205,8 +194,7 @@ func checkIncarnation(t testing.TB, w *inside) {
 // checkFencing: once a newer runner has come, an older one does nothing.
 func checkFencing(t testing.TB, w *inside) {
 	w.begin()
-	w.push(w.puts(0, 4)...)
-	w.sync()
+	w.save(w.puts(0, 4)...)
 	old := w.session
 	w.session = nil
 	oldEpoch := w.epoch
@@ -214,32 +202,24 @@ func checkFencing(t testing.TB, w *inside) {
 	w.session = w.with(w.epoch)
 	w.succeeds(w.session, oldEpoch)
 	late := w.batches([]edit{{name(0), 1000}, {name(20), 1001}})
-	fenced := func(what string, err error) {
-		t.Helper()
-		if !errors.Is(err, gapless.ErrFenced) {
-			t.Errorf("%s returned %v, and not gapless.ErrFenced", what, err)
-		}
-	}
 	for range 2 {
 		for _, b := range late {
-			fenced("Push of an older session", accepted(old.Push(t.Context(), b)))
+			w.fenced("Push of an older session", accepted(old.Push(t.Context(), b)))
 		}
-		fenced("Sync of an older session", accepted(old.Sync(t.Context(), w.checkpoints(1000))))
+		w.fenced("Sync of an older session", accepted(old.Sync(t.Context(), w.checkpoints(1000))))
 		_, err := old.Status(t.Context())
-		fenced("Status of an older session", err)
+		w.fenced("Status of an older session", err)
 		w.refuses(oldEpoch)
 	}
 	if err := old.Close(); err != nil && !errors.Is(err, gapless.ErrFenced) {
 		t.Errorf("close an older session: %v", err)
 	}
-	w.push(w.puts(1, 6)...)
-	w.sync()
+	w.save(w.puts(1, 6)...)
 	w.has("after an older session had tried to write", w.now())
 	w.exit()
 	w.refuses(oldEpoch)
 	w.session = w.with(w.epoch) // the same epoch may come back
-	w.push(w.puts(2, 7)...)
-	w.sync()
+	w.save(w.puts(2, 7)...)
 	w.has("a session of the same epoch in the next process", w.now())
 	w.exit()
 }
@@ -252,6 +232,14 @@ func (w *inside) succeeds(s gapless.Session, epoch uint64) {
 	}
 }
 
+// fenced sees that a call was refused with [gapless.ErrFenced].
+func (w *inside) fenced(what string, err error) {
+	w.t.Helper()
+	if !errors.Is(err, gapless.ErrFenced) {
+		w.t.Errorf("%s returned %v, and not gapless.ErrFenced", what, err)
+	}
+}
+
 // refuses sees a session of an epoch refused.
 func (w *inside) refuses(epoch uint64) {
 	w.t.Helper()
@@ -259,9 +247,7 @@ func (w *inside) refuses(epoch uint64) {
 	if err == nil {
 		err = errors.Join(errors.New("a session"), s.Close())
 	}
-	if !errors.Is(err, gapless.ErrFenced) {
-		w.t.Errorf("Open with epoch %d after %d returned %v, and not gapless.ErrFenced", epoch, w.epoch, err)
-	}
+	w.fenced(fmt.Sprintf("Open with epoch %d after %d", epoch, w.epoch), err)
 }
 
 // checkReadOnly: a session of epoch 0 reads, writes nothing and fences nobody.
@@ -275,18 +261,13 @@ func checkReadOnly(t testing.TB, w *inside) {
 		t.Errorf("close: %v", err)
 	}
 	w.begin()
-	w.push(w.puts(0, 4)...)
-	w.sync()
+	w.save(w.puts(0, 4)...)
 	reader := w.with(0)
 	w.succeeds(reader, w.epoch)
 	for _, b := range w.batches([]edit{{name(0), 1000}}) {
-		if err := accepted(reader.Push(t.Context(), b)); !errors.Is(err, gapless.ErrFenced) {
-			t.Errorf("Push of a session of epoch 0 returned %v, and not gapless.ErrFenced", err)
-		}
+		w.fenced("Push of a session of epoch 0", accepted(reader.Push(t.Context(), b)))
 	}
-	if err := accepted(reader.Sync(t.Context(), w.checkpoints(1000))); !errors.Is(err, gapless.ErrFenced) {
-		t.Errorf("Sync of a session of epoch 0 returned %v, and not gapless.ErrFenced", err)
-	}
+	w.fenced("Sync of a session of epoch 0", accepted(reader.Sync(t.Context(), w.checkpoints(1000))))
 	st, err := reader.Status(t.Context())
 	if err != nil {
 		t.Errorf("Status of a session of epoch 0: %v", err)
@@ -297,8 +278,7 @@ func checkReadOnly(t testing.TB, w *inside) {
 	if err := reader.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	w.push(w.puts(2, 8)...)
-	w.sync()
+	w.save(w.puts(2, 8)...)
 	w.has("after a session of epoch 0", w.now())
 	w.exit()
 }
@@ -306,8 +286,7 @@ func checkReadOnly(t testing.TB, w *inside) {
 // checkIdentity: the id is that of the store, not of the process.
 func checkIdentity(t testing.TB, w *inside) {
 	w.begin()
-	w.push(w.puts(0, 3)...)
-	w.sync()
+	w.save(w.puts(0, 3)...)
 	id := w.status().ID
 	if w.restart(); w.status().ID != id {
 		t.Errorf("the store's id was %q and is %q for the next process: every run would be full", id, w.status().ID)

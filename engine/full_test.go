@@ -99,12 +99,19 @@ func (w *world) retire(d *retiring, o engine.RunOptions, exit int, calls ...stri
 	return s
 }
 
-func TestFullRunLetsTheDestinationRetire(t *testing.T) {
-	t.Parallel()
+// newRetired is a world of ten records after its first run.
+func newRetired(t *testing.T) (*world, *retiring) {
+	t.Helper()
 	w := newWorld(t, gapless.ModelLog)
 	d := &retiring{Destination: w.dest}
 	w.fill(10)
 	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
+	return w, d
+}
+
+func TestFullRunLetsTheDestinationRetire(t *testing.T) {
+	t.Parallel()
+	w, d := newRetired(t)
 	w.inStep()
 	if s := w.retire(d, engine.RunOptions{Full: true}, 0, "begin false", "end"); len(s.Notes) > 0 {
 		t.Errorf("notes of a full run that the destination ends: %q", s.Notes)
@@ -123,10 +130,7 @@ func TestFullRunLetsTheDestinationRetire(t *testing.T) {
 
 func TestPositionThatExpiresWhileReadingBecomesAFullRun(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, gapless.ModelLog)
-	d := &retiring{Destination: w.dest}
-	w.fill(10)
-	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
+	w, d := newRetired(t)
 	w.source.Remove("r", "k0004")
 	w.source.Faults.Set(failing("read", 1, gapless.Expired(errFault)))
 	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
@@ -155,10 +159,7 @@ func TestBrokenFullRunIsContinuedOrBegunAnew(t *testing.T) {
 
 func TestNothingIsRetiredWhileRecordsAreRejected(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, gapless.ModelLog)
-	d := &retiring{Destination: w.dest}
-	w.fill(10)
-	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
+	w, d := newRetired(t)
 	w.source.Put("r", "k0003", `{"x":"refuse"}`)
 	w.source.Remove("r", "k0004")
 	s := w.retire(d, engine.RunOptions{Full: true}, 55, "begin false")
@@ -175,10 +176,7 @@ func TestNothingIsRetiredWhileRecordsAreRejected(t *testing.T) {
 
 func TestRefusedRetirementHoldsTheCheckpoint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, gapless.ModelLog)
-	d := &retiring{Destination: w.dest}
-	w.fill(10)
-	w.retire(d, engine.RunOptions{}, 0, "begin false", "end")
+	w, d := newRetired(t)
 	before := w.dest.Checkpoint(connector, "r")
 	w.source.Remove("r", "k0004")
 	d.refuse = gapless.Errorf(gapless.CodeGuard, connector, "too many")

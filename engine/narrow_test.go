@@ -7,7 +7,6 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
-	"github.com/gapless-sync/gapless/gaplesstest"
 )
 
 // A run that is narrowed to some keys reads just those, and leaves the rest to
@@ -69,8 +68,7 @@ func TestNarrowRunClosesGapsFirst(t *testing.T) {
 
 func TestNarrowTwoWayRun(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, b, p := twoReplicas(t)
 	a.Edit("r", "k", `{"v":1}`, noon)
 	a.Edit("r", "l", `{"v":1}`, noon)
 	p.mustRun()

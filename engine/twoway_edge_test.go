@@ -20,12 +20,6 @@ import (
 	"github.com/gapless-sync/gapless/state"
 )
 
-func twoReplicas(t *testing.T) (a, b *gaplesstest.Replica, p *pair) {
-	t.Helper()
-	a, b = gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	return a, b, newPair(t, a, b)
-}
-
 // records requires what both sides have, and that the account is proved.
 func (p *pair) records(want map[string]string) {
 	p.Helper()

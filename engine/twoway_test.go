@@ -46,6 +46,12 @@ func newPair(t tester, this, other *gaplesstest.Replica) *pair {
 	}
 }
 
+func twoReplicas(t *testing.T) (a, b *gaplesstest.Replica, p *pair) {
+	t.Helper()
+	a, b = gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
+	return a, b, newPair(t, a, b)
+}
+
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 func (p *pair) open() (*engine.Engine, state.Store) {
@@ -224,8 +230,7 @@ func TestTwoWay(t *testing.T) {
 
 func TestTwoWayConflict(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, b, p := twoReplicas(t)
 	a.Edit("r", "k", `{"v":1,"w":1}`, noon)
 	p.mustRun()
 	a.Edit("r", "k", `{"v":2,"w":1}`, noon.Add(time.Hour))
@@ -309,8 +314,7 @@ func TestTwoWayHeldConflict(t *testing.T) {
 // A deletion and an edit that did not know of each other.
 func TestTwoWayDeletionAgainstEdit(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, b, p := twoReplicas(t)
 	for _, key := range []string{"k", "l"} {
 		a.Edit("r", key, `{"v":1}`, noon)
 	}
@@ -368,8 +372,7 @@ func TestTwoWayFieldsThatASideDoesNotKeep(t *testing.T) {
 // Somebody edits a record in the moment before it is overwritten.
 func TestTwoWayEditInBetween(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, b, p := twoReplicas(t)
 	p.settings.Attempts = 3
 	for i := range 5 {
 		a.Edit("r", fmt.Sprint("k", i), `{"v":1,"w":1}`, noon)
@@ -398,8 +401,7 @@ func TestTwoWayEditInBetween(t *testing.T) {
 // by that run, which reads nothing else.
 func TestTwoWayEditInBetweenOfANarrowRun(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, b, p := twoReplicas(t)
 	p.settings.Attempts = 3
 	a.Edit("r", "k", `{"v":1,"w":1}`, noon)
 	p.mustRun()
@@ -443,8 +445,7 @@ func TestTwoWayStrangeDates(t *testing.T) {
 // A side that comes back from a backup must not take the other one back.
 func TestTwoWayRestoredSide(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, b, p := twoReplicas(t)
 	a.Edit("r", "k", `{"v":1}`, noon)
 	a.Edit("r", "gone", `{"v":1}`, noon)
 	p.mustRun()
@@ -474,8 +475,7 @@ func TestTwoWayRestoredSide(t *testing.T) {
 // gone on since.
 func TestTwoWayRewoundSide(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	_, b, p := twoReplicas(t)
 	b.Edit("r", "k", `{"v":1}`, noon)
 	p.mustRun()
 	backup := b.Backup()
@@ -497,8 +497,7 @@ func TestTwoWayRewoundSide(t *testing.T) {
 // A side that can only be enumerated came back almost empty.
 func TestTwoWayGuard(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, b, p := twoReplicas(t)
 	p.models[0], p.settings.GuardRecords = gapless.ModelFull, 5
 	for i := range 40 {
 		a.Edit("r", fmt.Sprint("k", i), `{"v":1}`, noon)
@@ -524,8 +523,7 @@ func TestTwoWayGuard(t *testing.T) {
 // A record that a side refuses is a dead letter until it takes it.
 func TestTwoWayRefused(t *testing.T) {
 	t.Parallel()
-	a, b := gaplesstest.NewReplica("a", "r"), gaplesstest.NewReplica("b", "r")
-	p := newPair(t, a, b)
+	a, _, p := twoReplicas(t)
 	a.Edit("r", "k", `{"v":"refuse"}`, noon)
 	if _, err := p.run(); gapless.ExitCode(err) != gapless.ExitSource+int(gapless.CauseUnreadable) {
 		t.Fatal(err)

@@ -33,33 +33,37 @@ import (
 // A record pushed but not checkpointed may or may not be at the destination.
 // If the source then went back to the old content, comparing with the table
 // would call it unchanged; hence the doubt.
+//
+// The folder is that of one epoch, and is renamed by the next run that may push:
+// a runner that has lost its lease without knowing no longer finds it, whatever it
+// was about to write.
 type baselines struct {
-	dir  string
-	step func(name string) // see Engine
+	root  string            // of the connector
+	epoch uint64            // of the last run that could push and that they know of; 0 if there is none
+	step  func(name string) // see Engine
 }
-
-// baselineFiles are the endings of the files of a partition.
-var baselineFiles = [...]string{".table", ".next", ".log", ".doubt"}
 
 // maxDoubt bounds the keys in doubt. Above it a full run is the better cure.
 const maxDoubt = 1 << 20
 
 func (b baselines) of(partition string) *baseline {
 	sum := sha256.Sum256([]byte(partition))
-	return &baseline{path: filepath.Join(b.dir, hex.EncodeToString(sum[:12])), step: b.step}
+	return &baseline{path: filepath.Join(b.dir(), hex.EncodeToString(sum[:12])), scratchDir: b.root, step: b.step}
 }
 
 // baseline is the fingerprints of one partition. It is opened for one run.
 type baseline struct {
-	path    string
-	step    func(name string)
-	file    *os.File
-	table   *delta.Table
-	next    *os.File
-	log     *os.File
-	doubted [][]byte // keys
-	marked  bool     // .doubt is on disk, so the log protects the table
-	scratch []*os.File
+	path       string
+	scratchDir string
+	step       func(name string)
+	file       *os.File
+	table      *delta.Table
+	next       *os.File
+	log        *os.File
+	doubted    [][]byte // keys
+	marked     bool     // .doubt is on disk, so the log protects the table
+	named      bool     // the log is durable under its name
+	scratch    []*os.File
 }
 
 func labelOf(c gapless.Checkpoint) []byte {
@@ -167,12 +171,10 @@ func (b *baseline) start(memory int, compare, dry bool) (*delta.Comparison, erro
 		}
 		return b.doubt(delta.New(base, log, memory)), nil
 	}
-	log, err := os.OpenFile(b.path+".log", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("create log of fingerprints: %w", err)
+	if err := b.newLog(0); err != nil {
+		return nil, err
 	}
-	b.log = log
-	return b.doubt(delta.New(base, log, memory)), nil
+	return b.doubt(delta.New(base, b.log, memory)), nil
 }
 
 func (b *baseline) doubt(c *delta.Comparison) *delta.Comparison {
@@ -244,18 +246,34 @@ func (b *baseline) canResume(size int64) bool {
 
 // resume continues an unfinished enumeration whose log counts up to size.
 func (b *baseline) resume(size int64, memory int) (*delta.Comparison, error) {
-	log, err := os.OpenFile(b.path+".log", os.O_RDWR, 0o600)
+	if err := b.newLog(size); err != nil {
+		return nil, err
+	}
+	return delta.Resume(b.log, size, memory)
+}
+
+// newLog makes a log that begins with so many bytes of the one before. That one
+// may still be open to a runner that is about to write to it.
+func (b *baseline) newLog(size int64) (err error) {
+	path := b.path + ".log"
+	b.log, err = os.OpenFile(path+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open log of fingerprints: %w", err)
+		return fmt.Errorf("create log of fingerprints: %w", err)
 	}
-	b.log = log
-	if err := log.Truncate(size); err != nil {
-		return nil, fmt.Errorf("cut log of fingerprints: %w", err)
+	if size > 0 {
+		before, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("open log of fingerprints: %w", err)
+		}
+		_, err = io.CopyN(b.log, before, size)
+		if err := errors.Join(err, before.Close(), b.log.Sync()); err != nil {
+			return fmt.Errorf("copy log of fingerprints: %w", err)
+		}
 	}
-	if _, err := log.Seek(size, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("seek in log of fingerprints: %w", err)
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return fmt.Errorf("put log of fingerprints in place: %w", err)
 	}
-	return delta.Resume(log, size, memory)
+	return nil
 }
 
 // protect is called before records are pushed: whatever c has seen reaches the
@@ -283,12 +301,16 @@ func (b *baseline) forsake(absent func(fn func(key []byte) error) error) error {
 	return b.saveDoubt(absent)
 }
 
-// syncLog makes durable what was flushed to the log.
+// syncLog makes durable what was flushed to the log, and that it is the log.
 func (b *baseline) syncLog() error {
 	if err := b.log.Sync(); err != nil {
 		return fmt.Errorf("sync log of fingerprints: %w", err)
 	}
-	return nil
+	if b.named {
+		return nil
+	}
+	b.named = true
+	return durable.SyncFolder(filepath.Dir(b.path))
 }
 
 // prepare writes the table that describes the destination once it has
@@ -309,7 +331,7 @@ func (b *baseline) prepare(c *delta.Comparison, at gapless.Checkpoint) (*delta.T
 
 // scratchFile creates a file for the external sort; close removes it.
 func (b *baseline) scratchFile() (delta.File, error) {
-	f, err := os.CreateTemp(filepath.Dir(b.path), ".scratch-*")
+	f, err := os.CreateTemp(b.scratchDir, ".scratch-*")
 	if err != nil {
 		return nil, fmt.Errorf("create scratch file: %w", err)
 	}
@@ -328,7 +350,7 @@ func (b *baseline) close() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	*b = baseline{path: b.path, step: b.step}
+	*b = baseline{path: b.path, scratchDir: b.scratchDir, step: b.step}
 	return errors.Join(errs...)
 }
 
@@ -439,7 +461,7 @@ func removeIfThere(path string) error {
 // is no longer what the destination holds.
 func (b *baseline) forget() error {
 	b.step("before forgetting fingerprints")
-	for _, kind := range baselineFiles {
+	for _, kind := range []string{".table", ".next", ".log", ".doubt"} {
 		if err := removeIfThere(b.path + kind); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (r *run) countPartition(ctx context.Context, s *surveyed, d plan.Decision) 
 	if d.Mode == plan.ModeRepair || d.Mode == plan.ModeResume || d.Keys {
 		return c, "", nil
 	}
-	t := &task{run: r, surveyed: *s, decision: d, base: r.baselines.of(s.partition.ID), dry: true}
+	t := &task{run: r, surveyed: *s, decision: d, base: s.survey.baselines.of(s.partition.ID), dry: true}
 	t.books = newBooks(t)
 	c, err = t.dryRun(ctx)
 	switch {

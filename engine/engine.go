@@ -105,9 +105,8 @@ func setDefault[T comparable](field *T, value T) {
 // Engine plans and runs one connector.
 type Engine struct {
 	Config
-	baselines baselines
-	resolver  *resolve.Resolver // nil unless there are two sides
-	events    sync.Mutex
+	resolver *resolve.Resolver // nil unless there are two sides
+	events   sync.Mutex
 	// step is called before and after each durable step; tests die there.
 	step func(name string)
 	// undigested leaves out of certificates what rows were; benchmarks measure
@@ -139,7 +138,6 @@ func New(c Config) (*Engine, error) {
 		return nil, fmt.Errorf("create folder for fingerprints: %w", err)
 	}
 	e := &Engine{Config: c, resolver: resolver, step: func(string) {}}
-	e.baselines = baselines{dir: c.Dir, step: func(name string) { e.step(name) }}
 	return e, nil
 }
 

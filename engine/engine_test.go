@@ -413,6 +413,30 @@ func TestPositionThatNothingAccountsForIsNotContinuedFrom(t *testing.T) {
 	}
 }
 
+// TestPositionInTheMiddleOfAnAccount: the run ends at the destination, and its
+// certificate says so, but state stays at a checkpoint in between.
+func TestPositionInTheMiddleOfAnAccount(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= 8; n++ {
+		w := newWorld(t, gapless.ModelLog)
+		w.mustRun()
+		w.fill(14)
+		w.state.Set(func(call string, nth, _ int) error {
+			if call == "commit" && nth == n {
+				return gapless.Recoverable(errFault)
+			}
+			return nil
+		})
+		_, err := w.run(engine.RunOptions{})
+		if n <= 4 && err == nil {
+			t.Errorf("commit %d did not fail", n)
+		}
+		w.state.Set(nil)
+		w.source.Put("r", "k0001", `{"n":"new"}`)
+		w.mustRun()
+	}
+}
+
 func TestKeyEnumerationStaysDueUntilItHasEnded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, gapless.ModelModified)

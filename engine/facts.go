@@ -24,6 +24,8 @@ type survey struct {
 	// fingerprint of filter, mapping, key and schema.
 	fingerprint string
 	status      gapless.Status
+	// baselines are the fingerprints, which are of no use between two sides.
+	baselines baselines
 	// believed says that what is remembered knows of all who could push.
 	believed   bool
 	chain      *chain // nil until it is asked for, see chainOf
@@ -40,15 +42,20 @@ type surveyed struct {
 	canaries  []string // keys that have to exist
 }
 
-// survey gathers the facts. The session may be read-only.
+// survey gathers the facts for a session that is read-only.
 func (e *Engine) survey(ctx context.Context, session gapless.Session, full bool) (*survey, error) {
-	return e.surveyOf(ctx, e.Source, "", session, full)
+	latest, err := e.latest()
+	if err != nil {
+		return nil, err
+	}
+	return e.surveyOf(ctx, &survey{source: e.Source, baselines: latest}, session, full)
 }
 
-// surveyOf is survey for a source whose partitions state knows with a prefix;
-// without one the source is the only one.
-func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix string, session gapless.Session, full bool) (*survey, error) {
-	s := &survey{source: source, prefix: prefix}
+// surveyOf gathers the facts about the source and with the fingerprints that s
+// has. The partitions of a source are known to state with a prefix; without one
+// the source is the only one.
+func (e *Engine) surveyOf(ctx context.Context, s *survey, session gapless.Session, full bool) (*survey, error) {
+	source, prefix := s.source, s.prefix
 	var err error
 	s.description, err = source.Describe(ctx)
 	if coded, ok := errors.AsType[*gapless.Error](err); ok && prefix != "" && coded.Code == gapless.CodeUnknownName {
@@ -60,9 +67,7 @@ func (e *Engine) surveyOf(ctx context.Context, source gapless.Source, prefix str
 	if s.status, err = session.Status(ctx); err != nil {
 		return nil, fmt.Errorf("read back destination: %w", err)
 	}
-	if s.believed, err = e.baselines.know(session); err != nil {
-		return nil, err
-	}
+	s.believed = s.baselines.know(session)
 	s.fingerprint = fingerprintOf(s.description, e.Mapping.Fingerprint()+e.policyText())
 	partitions, err := partitionsOf(ctx, source, s.description)
 	if err != nil {
@@ -184,7 +189,7 @@ func (e *Engine) accounted(ctx context.Context, s *survey, f *plan.Facts) (bool,
 			return false, fmt.Errorf("read state: %w", err)
 		}
 	}
-	return !chain.brought[f.Partition], nil
+	return chain.Covers(f.Partition, f.Start()) && !chain.brought[f.Partition], nil
 }
 
 // chain is what the certificates of a connector say.
@@ -220,7 +225,7 @@ func (e *Engine) chainOf(ctx context.Context, s *survey) (*chain, error) {
 // this step was taken, but no certificate accounts for it: it is built on only
 // where those before it can be.
 func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, known state.Partition) error {
-	b := e.baselines.of(f.Partition)
+	b := s.baselines.of(f.Partition)
 	valid, err := b.open(f.Destination)
 	if err != nil {
 		return gapless.Errorf(gapless.CodeStoreDamaged, e.Connector, "check fingerprints of %s: %w", f.Partition, err).
@@ -248,7 +253,7 @@ func (e *Engine) baselineFacts(ctx context.Context, s *survey, f *plan.Facts, kn
 func (e *Engine) resumeFacts(ctx context.Context, s *survey, f *plan.Facts, p gapless.Partition, known state.Partition) error {
 	d := f.Destination
 	if d.Mark != "" && d.Same(known.Checkpoint) && len(known.Progress) > 0 {
-		f.ProgressIntact = s.believed && e.baselines.of(f.Partition).canResume(known.LogSize)
+		f.ProgressIntact = s.believed && s.baselines.of(f.Partition).canResume(known.LogSize)
 		if resumer, ok := s.source.(gapless.Resumer); ok && f.ProgressIntact {
 			honoured, err := resumer.CanResume(ctx, p, d.Mark, d.Target)
 			if err != nil {

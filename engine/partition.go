@@ -105,7 +105,7 @@ func reconsider(f plan.Facts, d plan.Decision, t *task, err error) (plan.Decisio
 
 func (r *run) attempt(ctx context.Context, s *surveyed, d plan.Decision) (*task, error) {
 	t := &task{
-		run: r, surveyed: *s, decision: d, base: r.baselines.of(s.partition.ID),
+		run: r, surveyed: *s, decision: d, base: s.survey.baselines.of(s.partition.ID),
 		checkpoint: s.facts.Destination, lastSync: r.Now(),
 	}
 	t.books = newBooks(t)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/durable"
@@ -16,52 +15,105 @@ import (
 	"github.com/gapless-sync/gapless/state"
 )
 
-// epochFile holds, beside the fingerprints, the epoch of the last run that could
-// push and that they know of. Whoever restores an older backup restores an older
-// epoch with it, and the destination has seen a higher one.
-func (b baselines) epochFile() string { return filepath.Join(b.dir, "epoch") }
+func (b baselines) dir() string { return filepath.Join(b.root, strconv.FormatUint(b.epoch, 10)) }
+
+// latest returns the fingerprints of the last run that could push.
+func (e *Engine) latest() (baselines, error) {
+	b := baselines{root: e.Dir, step: func(name string) { e.step(name) }}
+	epochs, err := b.epochs()
+	for _, epoch := range epochs {
+		b.epoch = max(b.epoch, epoch)
+	}
+	return b, err
+}
+
+// epochs returns of which epochs there are folders.
+func (b baselines) epochs() ([]uint64, error) {
+	entries, err := os.ReadDir(b.root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list fingerprints: %w", err)
+	}
+	var epochs []uint64
+	for _, e := range entries {
+		if epoch, err := strconv.ParseUint(e.Name(), 10, 64); err == nil && e.IsDir() {
+			epochs = append(epochs, epoch)
+		}
+	}
+	return epochs, nil
+}
 
 // know reports whether the fingerprints know of everybody who could push before
-// a session was opened. A destination that cannot tell is believed.
-func (b baselines) know(session gapless.Session) (bool, error) {
+// a session was opened: whoever restores an older backup restores an older epoch
+// with it, and the destination has seen a higher one. A destination that cannot
+// tell is believed.
+func (b baselines) know(session gapless.Session) bool {
 	s, ok := session.(gapless.Successor)
-	if !ok || s.Predecessor() == 0 {
-		return true, nil
+	return !ok || s.Predecessor() <= b.epoch
+}
+
+// handOver makes the fingerprints those of another epoch, or begins with none.
+func (b *baselines) handOver(epoch uint64, forget bool) error {
+	before := *b
+	b.epoch = epoch
+	b.step("before fingerprints are handed over")
+	var err error
+	if before.epoch == 0 || forget {
+		err = os.Mkdir(b.dir(), 0o700)
+	} else {
+		err = os.Rename(before.dir(), b.dir())
 	}
-	text, err := os.ReadFile(b.epochFile())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("read the epoch of the fingerprints: %w", err)
+	if err != nil {
+		return fmt.Errorf("hand fingerprints over: %w", err)
 	}
-	last, err := strconv.ParseUint(string(text), 10, 64)
-	return err == nil && s.Predecessor() <= last, nil
+	b.step("fingerprints are handed over")
+	if err := durable.SyncFolder(b.root); err != nil {
+		return err
+	}
+	return b.sweep()
+}
+
+// sweep removes what is of older epochs.
+func (b *baselines) sweep() error {
+	epochs, err := b.epochs()
+	if err != nil {
+		return err
+	}
+	for _, epoch := range epochs {
+		if epoch >= b.epoch {
+			continue
+		}
+		if err := os.RemoveAll(baselines{root: b.root, epoch: epoch}.dir()); err != nil {
+			return fmt.Errorf("remove old fingerprints: %w", err)
+		}
+	}
+	return nil
 }
 
 // succeed comes first in a session that may push: from now on what is remembered
 // has to know of it. What does not know of those before it is forgotten. A run
 // that dies in between leaves the same question to the next one.
 func (r *run) succeed(ctx context.Context) error {
-	known, err := r.baselines.know(r.session)
-	if err == nil && !known {
-		err = r.forgetContent(ctx)
-	}
-	if err != nil {
+	var err error
+	if r.baselines, err = r.latest(); err != nil {
 		return err
 	}
-	return durable.WriteBytes(r.baselines.epochFile(), strconv.AppendUint(nil, r.lease.Epoch, 10))
+	known := r.baselines.know(r.session)
+	if !known {
+		if err := r.disbelieveAll(ctx); err != nil {
+			return err
+		}
+	}
+	return r.baselines.handOver(r.lease.Epoch, !known)
 }
 
-// forgetContent forgets what the destination was known to hold, and that it was
-// in step.
-func (r *run) forgetContent(ctx context.Context) error {
+// disbelieveAll forgets that partitions were in step.
+func (r *run) disbelieveAll(ctx context.Context) error {
 	partitions, err := r.Store.Partitions(ctx, r.Connector)
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
 	if len(partitions) == 0 {
 		return nil
-	}
-	if err := r.baselines.forget(); err != nil {
-		return err
 	}
 	for i := range partitions {
 		disbelieve(&partitions[i])
@@ -76,26 +128,4 @@ func disbelieve(p *state.Partition) {
 	if p.Outcome == plan.OutcomeComplete {
 		p.Outcome = plan.OutcomeNone
 	}
-}
-
-// forget removes the fingerprints of all partitions, durably.
-func (b baselines) forget() error {
-	b.step("before forgetting fingerprints")
-	entries, err := os.ReadDir(b.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list fingerprints: %w", err)
-	}
-	for _, e := range entries {
-		for _, kind := range baselineFiles {
-			if strings.HasSuffix(e.Name(), kind) {
-				if err := removeIfThere(filepath.Join(b.dir, e.Name())); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return durable.SyncFolder(b.dir)
 }

@@ -38,13 +38,14 @@ type RunOptions struct {
 // at a time.
 type run struct {
 	*Engine
-	id       string
-	lease    *lease
-	scope    *survey // nil between two sides
-	plan     plan.Plan
-	approved *plan.Plan
-	reading  context.Context //nolint:containedctx // ends when reading has to stop, before the run does
-	started  time.Time
+	id        string
+	lease     *lease
+	scope     *survey // nil between two sides
+	baselines baselines
+	plan      plan.Plan
+	approved  *plan.Plan
+	reading   context.Context //nolint:containedctx // ends when reading has to stop, before the run does
+	started   time.Time
 
 	mu       sync.Mutex // guards what follows
 	session  gapless.Session
@@ -114,7 +115,7 @@ func (r *run) execute(ctx context.Context, o RunOptions) error {
 	if _, err := r.sync(ctx, ""); err != nil {
 		return fmt.Errorf("sync what is left of an earlier run: %w", err)
 	}
-	s, err := r.Engine.survey(ctx, r.session, o.Full)
+	s, err := r.surveyOf(ctx, &survey{source: r.Source, baselines: r.baselines}, r.session, o.Full)
 	if err != nil {
 		return err
 	}

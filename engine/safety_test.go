@@ -136,7 +136,7 @@ func TestLostLogIsNotResumed(t *testing.T) {
 				t.Fatalf("no full run was broken off: %v", err)
 			}
 			w.source.Faults.Set(nil)
-			logs, err := filepath.Glob(filepath.Join(w.dir, "fingerprints", "*.log"))
+			logs, err := filepath.Glob(filepath.Join(w.dir, "fingerprints", "*", "*.log"))
 			if err != nil || len(logs) != 1 {
 				t.Fatalf("logs %q: %v", logs, err)
 			}

@@ -113,7 +113,7 @@ func (w *twoWay) opposite(e *end) *end { return w.ends[1-e.index] }
 // look gathers the facts about both sides and decides what to read.
 func (w *twoWay) look(ctx context.Context, full bool) error {
 	for _, e := range w.ends {
-		s, err := w.surveyOf(ctx, e.Source, prefix(e.index), w.opposite(e).session, full)
+		s, err := w.surveyOf(ctx, &survey{source: e.Source, prefix: prefix(e.index)}, w.opposite(e).session, full)
 		if err != nil {
 			return fmt.Errorf("%s: %w", e.index, err)
 		}

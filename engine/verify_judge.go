@@ -102,7 +102,7 @@ func (c *check) judge(ctx context.Context) error {
 		return err
 	}
 	c.reading = ctx // to judge is in order even after a stop
-	fingerprints := c.baselines.of(c.partition.ID)
+	fingerprints := c.survey.baselines.of(c.partition.ID)
 	pending, err := c.pending(ctx, fingerprints)
 	if err == nil {
 		err = c.found.each(func(f finding) error {

@@ -46,7 +46,7 @@ func (v *verification) verifyPartition(ctx context.Context, s *surveyed) error {
 }
 
 func (v *verification) newCheck(s *surveyed) *check {
-	c := &check{verification: v, surveyed: *s, scratch: v.baselines.of(s.partition.ID)}
+	c := &check{verification: v, surveyed: *s, scratch: s.survey.baselines.of(s.partition.ID)}
 	c.result.Partition = s.partition.ID
 	c.result.Due = due(c.facts)
 	return c

@@ -109,6 +109,10 @@ func (e *Engine) readBack(ctx context.Context) ([]answer, error) {
 	if len(e.Sides) > 0 {
 		destinations = []gapless.Destination{e.Sides[0].Destination, e.Sides[1].Destination}
 	}
+	latest, err := e.latest()
+	if err != nil {
+		return nil, err
+	}
 	list := make([]answer, 0, len(destinations))
 	for _, d := range destinations {
 		session, err := d.Open(ctx, e.Connector, 0)
@@ -117,11 +121,9 @@ func (e *Engine) readBack(ctx context.Context) ([]answer, error) {
 		}
 		a := answer{known: true}
 		if len(e.Sides) == 0 {
-			a.known, err = e.baselines.know(session)
+			a.known = latest.know(session)
 		}
-		if err == nil {
-			a.Status, err = session.Status(ctx)
-		}
+		a.Status, err = session.Status(ctx)
 		if err := errors.Join(err, session.Close()); err != nil {
 			return nil, fmt.Errorf("read back destination: %w", err)
 		}

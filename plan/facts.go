@@ -60,9 +60,10 @@ type Facts struct {
 	ProgressHonoured bool `json:"progress_honoured,omitempty"`
 
 	// Unaccounted: destination and state disagree, and reading the changes since
-	// the position of [Facts.Start] might not make up for it: later runs brought
-	// more than changes (everything, under another mapping perhaps, or repairs),
-	// or the destination's checkpoint is of a run that is not remembered.
+	// the position of [Facts.Start] might not make up for it: no certificate
+	// accounts for what lies before, later runs brought more than changes
+	// (everything, under another mapping perhaps, or repairs), or the
+	// destination's checkpoint is of a run that is not remembered.
 	Unaccounted bool `json:"unaccounted,omitempty"`
 	// PositionExpired: the source says that the position of [Facts.Start] has
 	// expired or is unknown.

@@ -123,6 +123,13 @@ func (k *Checker) Finish(state, destination map[string]gapless.Checkpoint) Repor
 	return report
 }
 
+// Covers reports whether the certificates added so far allow to go on from a
+// position: everything before it is accounted for since the last enumeration.
+func (k *Checker) Covers(partition string, position gapless.Position) bool {
+	h := k.chains[partition]
+	return h != nil && len(h.gaps) == 0 && h.covered[position]
+}
+
 // Continues reports whether a comparison in a destination, under a fingerprint,
 // may follow the certificates added so far: it then builds on records that are
 // accounted for since the last enumeration, or is the first of all.

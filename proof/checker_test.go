@@ -352,6 +352,39 @@ func TestContinues(t *testing.T) {
 	}
 }
 
+func TestCovers(t *testing.T) {
+	t.Parallel()
+	b, k := newBooks(), proof.NewChecker("docs")
+	steps := []struct {
+		name    string
+		run     func()
+		covered string
+	}{
+		{"full", func() { b.run(proof.ModeFull, nil) }, "p1"},
+		{"incremental", func() { b.run(proof.ModeIncremental, nil) }, "p1 p2"},
+		{"unrecoverable failure", func() { b.run(proof.ModeIncremental, b.broken(gapless.KindUnrecoverable)) }, ""},
+		{"full again", func() { b.run(proof.ModeFull, nil) }, "p4"},
+		{"a skipped interval", func() { b.at = "p2"; b.run(proof.ModeIncremental, nil) }, ""},
+		{"full once more", func() { b.run(proof.ModeFull, nil) }, "p6"},
+	}
+	for _, step := range steps {
+		step.run()
+		k.Add(*b.last())
+		var covered []string
+		for _, p := range []string{"", "p1", "p2", "p3", "p4", "p5", "p6"} {
+			if k.Covers("asset", gapless.Position(p)) {
+				covered = append(covered, p)
+			}
+		}
+		if got := strings.Join(covered, " "); got != step.covered {
+			t.Errorf("after %s covered are %q, want %q", step.name, got, step.covered)
+		}
+	}
+	if k.Covers("edge", "p6") {
+		t.Errorf("a partition without certificates is covered")
+	}
+}
+
 func TestReportNamesTheCommand(t *testing.T) {
 	t.Parallel()
 	b := newBooks()

@@ -74,3 +74,20 @@ func TestWhatWasUndoneIsAGapUntilTheNextFullRun(t *testing.T) {
 		})
 	}
 }
+
+func TestNothingIsCoveredAfterAnUndo(t *testing.T) {
+	t.Parallel()
+	b := newBooks()
+	b.run(proof.ModeFull, nil)
+	at := b.last().Checkpoint.Position
+	k := proof.NewChecker("docs")
+	k.Add(b.list[0])
+	if !k.Covers("asset", at) {
+		t.Fatal("a full run covers nothing")
+	}
+	b.undo(nil)
+	k.Add(b.list[1])
+	if k.Covers("asset", at) {
+		t.Error("it is still covered")
+	}
+}

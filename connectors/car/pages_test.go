@@ -78,6 +78,9 @@ func TestEdgesFollowTheirVertices(t *testing.T) {
 
 // TestOpenPagesAreBounded: many collections of large rows.
 func TestOpenPagesAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends 40 MiB")
+	}
 	t.Parallel()
 	service := newScripted(t)
 	s := openModel(t, service.client(t), 1)

@@ -253,6 +253,9 @@ func TestSample(t *testing.T) {
 // TestImportsAreBounded, and so are the addresses by which records are read
 // again.
 func TestImportsAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends a thousand records")
+	}
 	t.Parallel()
 	e := newEden(t)
 	var lines []string

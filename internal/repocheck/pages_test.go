@@ -93,6 +93,9 @@ var machine = regexp.MustCompile(`(?:^|[\s"'=(:,` + "`" + `])/(?:` + "work|ro" +
 // TestFilesHoldNoMachine refuses absolute paths of a workplace and hosts of
 // package registries in everything that is, or would be, in the repository.
 func TestFilesHoldNoMachine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads the whole repository")
+	}
 	t.Parallel()
 	for _, name := range trackedFiles(t) {
 		data, err := os.ReadFile(filepath.Join(top, name))

@@ -293,7 +293,11 @@ func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	base := rand.Uint64()
 	var retired, refused, lost int
-	for n := range 60 {
+	disks := 60
+	if testing.Short() {
+		disks = 10
+	}
+	for n := range disks {
 		seed := base + uint64(n)
 		disk := newMemory(seed)
 		c := newCareful("s", 12, seed)
@@ -305,7 +309,7 @@ func TestPowerCuts(t *testing.T) {
 		}
 		retired, refused, lost = retired+c.retired, refused+c.refused, lost+len(disk.lost)
 	}
-	if retired < 30 || refused < 10 || lost < 50 {
+	if retired < disks/2 || refused < disks/6 || lost < disks*5/6 {
 		t.Errorf("%d full imports ended, %d were refused, %d cuts lost something", retired, refused, lost)
 	}
 }

@@ -147,7 +147,11 @@ func (c *careful) settle(t *testing.T) {
 // nothing that was answered is lost, and no pull passes over anything.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(40) {
+	seeds := uint64(40)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		disk := &memory{rng: rng, left: -1}
 		c := newCareful(seed)

@@ -24,7 +24,7 @@ import (
 //	+	what stands there instead
 //
 // Blank lines separate entries; # begins a comment. The tests are run with
-// -short, unless "tests" is "long tests".
+// -short.
 //
 //go:embed catalogue/*.txt
 var catalogueFiles embed.FS
@@ -41,7 +41,6 @@ type mutant struct {
 	// Package that the tests are of, below the module.
 	Package string
 	Tests   []string
-	Long    bool
 	// limit of the tests, if another than usual.
 	limit time.Duration
 }
@@ -125,10 +124,6 @@ func (m *mutant) take(line string) (err error) {
 		return nil
 	}
 	word, rest, _ := strings.Cut(line, " ")
-	if word == "long" {
-		m.Long = true
-		word, rest, _ = strings.Cut(rest, " ")
-	}
 	switch word {
 	case "keeps":
 		numbers, text, _ := strings.Cut(rest, ": ")

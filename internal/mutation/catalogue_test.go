@@ -109,10 +109,6 @@ func TestParse(t *testing.T) {
 	if diff := cmp.Diff(want, list, cmp.AllowUnexported(mutant{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	long, err := parse("room", strings.Replace(entry, "tests some", "long tests some", 1))
-	if err != nil || !long[0].Long {
-		t.Errorf("long tests: %+v: %v", long, err)
-	}
 }
 
 func TestParseRefuses(t *testing.T) {
@@ -124,6 +120,7 @@ func TestParseRefuses(t *testing.T) {
 		{"no file", "file some/file.go\n", ""},
 		{"no tests", " TestOne TestTwo", ""},
 		{"an unknown word", "file", "folder"},
+		{"a kind of tests", "tests", "long tests"},
 		{"no change", "+\tx := 2", "+\tx := 1"},
 		{"nothing taken out", " \tbefore\n-\tx := 1\n", ""},
 	}
@@ -192,12 +189,24 @@ func TestChoose(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	t.Parallel()
-	got := read("=== RUN\n--- FAIL: TestB (0.1s)\n    --- FAIL: TestB/x (0.1s)\n--- PASS: TestC (0s)\n--- FAIL: TestA (0s)\n")
-	if diff := cmp.Diff([]string{"TestA", "TestB"}, got.failed); diff != "" {
-		t.Error(diff)
+	tests := []struct {
+		name, text string
+		want       []string
+	}{
+		{"tests, not those within them", "=== RUN\n--- FAIL: TestB (0.1s)\n    --- FAIL: TestB/x (0.1s)\n--- PASS: TestC (0s)\n--- FAIL: TestA (0s)\n", []string{"TestA", "TestB"}},
+		{"a panic", "=== RUN\npanic: oh\n", []string{"panic"}},
+		{"the end of the program", "fatal error: all goroutines are asleep - deadlock!\n", []string{"panic"}},
+		{"a test tells of a panic", "    x_test.go:1: panic: oh\n", nil},
+		{"no memory", "fatal error: runtime: out of memory\n", nil},
+		{"nothing", "", nil},
 	}
-	if got := read("panic: oh\n"); !slices.Equal(got.failed, []string{"panic"}) {
-		t.Errorf("a panic: %q", got.failed)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tt.want, read(tt.text).failed); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +21,7 @@ const (
 	noticed  = "noticed"  // a test failed
 	survived = "survived" // none did
 	late     = "late"     // the tests did not come to an end
-	unjudged = "unjudged" // the catalogue is wrong
+	unjudged = "unjudged" // the catalogue is wrong, or the tests ended in another way
 )
 
 // verdict is what became of a mutant.
@@ -43,7 +42,8 @@ type judge struct {
 	dir   string // holds the copy that the others are made of, and the others
 	limit time.Duration
 	jobs  int
-	every bool // all tests of the package, not just those named
+	grace time.Duration // for tests that do not end at their limit
+	every bool          // all tests of the package, not just those named
 	log   io.Writer
 }
 
@@ -124,24 +124,17 @@ func (j *judge) suite(ctx context.Context, s suite, told func(verdict)) (verdict
 
 // sound makes sure that the tests named by the catalogue pass as the tree is.
 func (j *judge) sound(ctx context.Context, p program, s suite) error {
-	for _, long := range []bool{false, true} {
-		whole := mutant{Long: long, limit: soundFactor * j.limit}
-		for _, m := range s.list {
-			if m.Long == long {
-				whole.Tests = append(whole.Tests, m.Tests...)
-			}
-		}
-		if len(whole.Tests) == 0 {
-			continue
-		}
-		r, err := j.run(ctx, p, whole, "")
-		if err != nil || r.outcome != survived {
-			return fmt.Errorf("as they are: %w: %s: %s\n%s", errors.Join(err, errUnsound), r.outcome, strings.Join(r.failed, ", "), r.text)
-		}
-		for _, name := range whole.Tests {
-			if !strings.Contains(r.text, "--- PASS: "+name+" ") {
-				return fmt.Errorf("as they are: %w: %s did not pass", errUnsound, name)
-			}
+	whole := mutant{limit: soundFactor * j.limit}
+	for _, m := range s.list {
+		whole.Tests = append(whole.Tests, m.Tests...)
+	}
+	r, err := j.run(ctx, p, whole, "")
+	if err != nil || r.outcome != survived {
+		return fmt.Errorf("as they are: %w: %s: %s\n%s", errors.Join(err, errUnsound), r.outcome, strings.Join(r.failed, ", "), r.text)
+	}
+	for _, name := range whole.Tests {
+		if !strings.Contains(r.text, "--- PASS: "+name+" ") {
+			return fmt.Errorf("as they are: %w: %s did not pass", errUnsound, name)
 		}
 	}
 	return nil
@@ -245,30 +238,34 @@ func (j *judge) run(ctx context.Context, p program, m mutant, active string) (r 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	limit := cmp.Or(m.limit, j.limit)
-	args := []string{"-test.v", "-test.timeout", limit.String(), "-test.short=" + strconv.FormatBool(!m.Long)}
+	args := []string{"-test.v", "-test.timeout", limit.String(), "-test.short"}
 	if !j.every || active == "" {
 		args = append(args, "-test.run", "^("+strings.Join(m.Tests, "|")+")$")
 	}
-	bounded, cancel := context.WithTimeout(ctx, limit+10*time.Second)
+	bounded, cancel := context.WithTimeout(ctx, limit+j.grace)
 	defer cancel()
 	run := exec.CommandContext(bounded, p.binary, args...)
 	run.Dir = p.folder
 	run.Env = append(environment(os.Environ()), "TMPDIR="+scratch, activeVariable+"="+active)
+	run.WaitDelay = j.grace
+	leadGroup(run)
 	out, err := run.CombinedOutput()
+	if run.Process != nil {
+		err = errors.Join(err, killGroup(run.Process)) // what it has started, if that still runs
+	}
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
 	}
 	r = read(string(out))
-	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
-		return r, fmt.Errorf("run the tests: %w", err)
-	}
 	switch {
 	case bounded.Err() != nil || strings.Contains(r.text, "panic: test timed out after"):
 		r.outcome = late
-	case err != nil:
+	case err == nil:
+		r.outcome = survived
+	case len(r.failed) > 0:
 		r.outcome = noticed
 	default:
-		r.outcome = survived
+		return r, fmt.Errorf("no test failed: %w\n%s", err, r.text)
 	}
 	// What a property test keeps of its failure would fail the next mutant.
 	return r, os.RemoveAll(filepath.Join(p.folder, "testdata", "rapid"))
@@ -279,17 +276,22 @@ func environment(all []string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(v string) bool { return strings.HasPrefix(v, "GAPLESS_") })
 }
 
-var failure = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+var (
+	failure = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+	crash   = regexp.MustCompile(`(?m)^(?:panic|fatal error): (.*)`)
+)
 
 // read finds out which tests failed. One that ends the process is none of
-// them.
+// them, and a process that the machine has no memory or no threads for has not
+// failed.
 func read(text string) result {
 	r := result{text: text}
 	for _, match := range failure.FindAllStringSubmatch(text, -1) {
 		r.failed = append(r.failed, match[1])
 	}
 	slices.Sort(r.failed)
-	if len(r.failed) == 0 && strings.Contains(text, "panic: ") {
+	ended := crash.FindStringSubmatch(text)
+	if len(r.failed) == 0 && ended != nil && !strings.HasPrefix(ended[1], "runtime: ") && !strings.HasPrefix(ended[1], "newosproc") {
 		r.failed = []string{"panic"}
 	}
 	return r

@@ -96,7 +96,7 @@ func judgeAll(ctx context.Context, o options, chosen []mutant, stderr io.Writer)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	j := &judge{dir: dir, limit: o.limit, jobs: o.jobs, every: o.every, log: stderr}
+	j := &judge{dir: dir, limit: o.limit, jobs: o.jobs, grace: 10 * time.Second, every: o.every, log: stderr}
 	from, err := root(ctx)
 	if err != nil {
 		return nil, err

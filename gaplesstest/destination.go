@@ -1,6 +1,7 @@
 package gaplesstest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -177,13 +178,23 @@ func (s *session) Push(_ context.Context, b *gapless.Batch) (gapless.Receipt, er
 			receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: c.Key, Err: fmt.Errorf("refused on request")})
 			continue
 		}
-		c.Key = b.Partition.Collection + "/" + c.Key
+		path := b.Partition.Collection + "/" + c.Key
+		if c.Op == gapless.OpPatch {
+			had, ok := s.held.pushed[path]
+			if !ok {
+				receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: c.Key, Err: errNoRecord})
+				continue
+			}
+			c.Op, c.Record = gapless.OpUpsert, merged(had, c.Record)
+		}
+		c.Key = path
 		apply(s.held.pushed, c)
 		s.held.unsynced = append(s.held.unsynced, c)
 	}
 	return receipt, fault
 }
 
+// apply carries out an upsert or a delete.
 func apply(records map[string]gapless.Record, c gapless.Change) {
 	if c.Op == gapless.OpDelete {
 		delete(records, c.Key)
@@ -210,6 +221,21 @@ func (s *session) Sync(_ context.Context, checkpoints []gapless.Checkpoint) (gap
 }
 
 func (s *session) Close() error { return nil }
+
+// Get implements [gapless.Getter].
+func (s *session) Get(_ context.Context, p gapless.Partition, key string) (gapless.Record, error) {
+	if err := s.d.Faults.Check("get"); err != nil {
+		return gapless.Record{}, err
+	}
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	r, ok := s.held.synced[p.Collection+"/"+key]
+	if !ok {
+		return gapless.Record{}, gapless.ErrNotFound
+	}
+	r.Key, r.Data = key, bytes.Clone(r.Data)
+	return r, nil
+}
 
 func (s *session) Enumerate(_ context.Context, p gapless.Partition, fn func(key, version []byte) error) error {
 	if err := s.d.Faults.Check("enumerate"); err != nil {

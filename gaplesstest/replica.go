@@ -231,9 +231,9 @@ func (r *Replica) apply(w *world, collection string, c gapless.Change) error {
 	}
 	if c.Op == gapless.OpPatch {
 		if !exists {
-			return fmt.Errorf("a patch needs the record: %w", gapless.ErrNotFound)
+			return errNoRecord
 		}
-		c.Data = patched(had.Data, c.Data)
+		c.Record = merged(had, c.Record)
 	}
 	c.Data = r.kept(c.Data)
 	if w.count++; r.plain || c.Version == "" {
@@ -243,6 +243,20 @@ func (r *Replica) apply(w *world, collection string, c gapless.Change) error {
 	w.records[name] = c.Record
 	w.log = append(w.log, touched{name, false, "", time.Time{}})
 	return nil
+}
+
+// errNoRecord is why a patch of a record that does not exist is rejected.
+var errNoRecord = fmt.Errorf("a patch needs the record: %w", gapless.ErrNotFound)
+
+// merged returns a record as a patch leaves it.
+func merged(had, patch gapless.Record) gapless.Record {
+	patch.Data = patched(had.Data, patch.Data)
+	for _, part := range had.Parts {
+		if !slices.ContainsFunc(patch.Parts, func(p gapless.Part) bool { return p.Name == part.Name }) {
+			patch.Parts = append(patch.Parts, part)
+		}
+	}
+	return patch
 }
 
 // patched returns data with the fields of a patch; null removes one.

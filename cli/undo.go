@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,7 @@ type undoOptions struct {
 func newUndo(w *world) *cobra.Command {
 	var o undoOptions
 	cmd := &cobra.Command{
-		Use:   "undo RUN [CONFIG]",
+		Use:   "undo RUN|--list [CONFIG] [CONNECTOR...]",
 		Short: "Put back what a run replaced and deleted",
 		Long: `Puts back, in the destination, what a run replaced and deleted, and deletes what
 it created, as long as deletes.keep has had that kept. A record that a later run
@@ -32,23 +33,28 @@ are put back, and the exit code is 7.
 An undo changes the destination, not the source: until the next run, which reads
 and compares everything, prove names it as a gap. That run deletes again what the
 source still lacks, under the delete guard. An undo is a run itself, can be
-undone, and goes on where it was interrupted if the command is repeated.`,
+undone, and goes on where it was interrupted if the command is repeated.
+
+With connectors named, only their runs are listed or undone.
+
+Exit codes: 0 everything is as before the run, 7 conflicts are left, 2 nothing is
+kept of the run, or it is of a connector that is not named.`,
 		Example: `  gapless undo --list
   gapless undo r-06gvvqil931msf24 --dry-run
   gapless undo r-06gvvqil931msf24 --deleted-only`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if o.list {
-				return nil
+			if !o.list && len(args) == 0 {
+				return usage("an argument is missing: %s", cmd.UseLine()).WithHint("see %s --help", cmd.CommandPath())
 			}
-			return between(1, 2)(cmd, args)
+			return nil
 		},
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if o.list {
 			return w.onChosen(&o.projectFlags, w.listUndoable)(cmd, args)
 		}
-		return w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, _ []config.Connector) error {
-			return w.undo(ctx, p, args[0], o)
+		return w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+			return w.undo(ctx, p, chosen, args[0], o)
 		})(cmd, args[1:])
 	}
 	o.projectFlags.add(cmd)
@@ -67,7 +73,9 @@ type undoable struct {
 	gapless.KeptRun
 }
 
-func (w *world) listUndoable(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+// undoables lists the runs of connectors that can be undone, and notes which of
+// them keep none.
+func (w *world) undoables(ctx context.Context, p *service.Project, chosen []config.Connector) ([]undoable, error) {
 	all := []undoable{}
 	for _, c := range chosen {
 		if c.Between != nil {
@@ -79,11 +87,19 @@ func (w *world) listUndoable(ctx context.Context, p *service.Project, chosen []c
 			continue
 		}
 		if err != nil {
-			return explain(c.Name, err)
+			return nil, explain(c.Name, err)
 		}
 		for _, k := range list {
 			all = append(all, undoable{c.Name, k})
 		}
+	}
+	return all, nil
+}
+
+func (w *world) listUndoable(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+	all, err := w.undoables(ctx, p, chosen)
+	if err != nil {
+		return err
 	}
 	if w.json {
 		return w.printJSON(all)
@@ -109,20 +125,51 @@ func keptRuns(ctx context.Context, p *service.Project, c config.Connector) (list
 	return e.KeptRuns(ctx)
 }
 
-// undo undoes one run of whichever connector it was.
-func (w *world) undo(ctx context.Context, p *service.Project, run string, o undoOptions) error {
-	row, err := p.Store.Run(ctx, run)
-	if errors.Is(err, gapless.ErrNotFound) {
-		return gapless.Errorf(gapless.CodeNotFound, run, "no such run is known").WithHint("gapless undo --list shows the runs that can be undone")
-	}
-	if err != nil {
-		return fmt.Errorf("look up the run: %w", err)
-	}
-	c, err := p.Config.Connector(row.Connector)
+// undo undoes a run of one of the chosen connectors.
+func (w *world) undo(ctx context.Context, p *service.Project, chosen []config.Connector, run string, o undoOptions) error {
+	name, err := w.connectorOf(ctx, p, chosen, run)
 	if err != nil {
 		return err
 	}
-	return explain(c.Name, w.undoOne(ctx, p, c, run, o))
+	c, err := p.Config.Connector(name)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(chosen, func(c config.Connector) bool { return c.Name == name }) {
+		return usage("run %s is of connector %s, which is not named", run, name).WithHint("gapless undo %s %s", run, name)
+	}
+	return explain(name, w.undoOne(ctx, p, c, run, o))
+}
+
+// connectorOf returns the connector whose run it is. If state has lost the run,
+// the destination of one of the chosen may still keep what it replaced; but an
+// undo needs to know the partitions, to mark them as not in step.
+func (w *world) connectorOf(ctx context.Context, p *service.Project, chosen []config.Connector, run string) (string, error) {
+	row, err := p.Store.Run(ctx, run)
+	if err == nil {
+		return row.Connector, nil
+	}
+	if !errors.Is(err, gapless.ErrNotFound) {
+		return "", fmt.Errorf("look up the run: %w", err)
+	}
+	all, err := w.undoables(ctx, p, chosen)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(all, func(k undoable) bool { return k.Run == run })
+	if i < 0 {
+		return "", gapless.Errorf(gapless.CodeNotFound, run, "no such run is known").WithHint("gapless undo --list shows the runs that can be undone")
+	}
+	name := all[i].Connector
+	known, err := p.Store.Partitions(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("look up the partitions: %w", err)
+	}
+	if len(known) == 0 {
+		return "", gapless.Errorf(gapless.CodeNotFound, run, "the run is kept, but state has lost all of %s, and without it the next run could not make up for an undo", name).
+			WithHint("gapless run %s fills state again; then the run can be undone", name)
+	}
+	return name, nil
 }
 
 func (w *world) undoOne(ctx context.Context, p *service.Project, c config.Connector, run string, o undoOptions) (err error) {

@@ -3,6 +3,7 @@ package gaplesstest
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,11 +194,7 @@ func (w *sourceRuns) broken(what string, arm func()) {
 // destination, ends in step and proved, whatever failed on the way.
 func checkDestinationEngine(t testing.TB, w *inside) {
 	r := &destinationRuns{inside: w, runner: newRunner(t)}
-	var collections []string
-	for _, p := range w.Partitions {
-		collections = append(collections, p.Collection)
-	}
-	r.s = NewSource(collections...)
+	r.s = NewSource(w.collections()...)
 	r.s.MarkEvery(4)
 	for i := range handful {
 		r.put(name(i))
@@ -231,6 +228,18 @@ func checkDestinationEngine(t testing.TB, w *inside) {
 	w.exit()
 }
 
+// collections are those of the partitions, each once: the source in memory has
+// one partition for each.
+func (w *inside) collections() []string {
+	var all []string
+	for _, p := range w.Partitions {
+		if !slices.Contains(all, p.Collection) {
+			all = append(all, p.Collection)
+		}
+	}
+	return all
+}
+
 // destinationRuns is a destination under check, and a source that is run into it.
 type destinationRuns struct {
 	*inside
@@ -240,8 +249,7 @@ type destinationRuns struct {
 
 func (r *destinationRuns) put(n string) {
 	p := r.partition(n)
-	record := r.Record(p, n, r.next(n).revision)
-	r.s.Put(p.Collection, record.Key, string(record.Data))
+	r.s.PutRecord(p.Collection, r.Record(p, n, r.next(n).revision))
 }
 
 func (r *destinationRuns) edit() {

@@ -1,6 +1,7 @@
 package gaplesstest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,9 +48,31 @@ func NewSource(collections ...string) *Source {
 func (s *Source) Put(collection, key, data string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log = append(s.log, logged{collection, key, false})
-	s.records[collection][key] = gapless.Record{Key: key, Version: strconv.Itoa(len(s.log)), Data: []byte(data)}
-	delete(s.spoiled, collection+"/"+key)
+	s.put(collection, gapless.Record{Key: key, Version: strconv.Itoa(len(s.log) + 1), Data: []byte(data)})
+}
+
+// PutRecord is Put of a record that is kept as it is given, with its version,
+// its time and its parts.
+func (s *Source) PutRecord(collection string, r gapless.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Data = bytes.Clone(r.Data)
+	s.put(collection, r)
+}
+
+func (s *Source) put(collection string, r gapless.Record) {
+	s.in(collection)[r.Key] = r
+	s.log = append(s.log, logged{collection, r.Key, false})
+	delete(s.spoiled, collection+"/"+r.Key)
+}
+
+// in returns the records of a collection, which a test has to have named.
+func (s *Source) in(collection string) map[string]gapless.Record {
+	records, ok := s.records[collection]
+	if !ok {
+		panic(fmt.Sprintf("gaplesstest: NewSource was not given a collection %q but %q", collection, s.collection))
+	}
+	return records
 }
 
 // Forbid makes a record unreadable until it is put again: ReadAll rejects it.
@@ -88,7 +111,7 @@ func (s *Source) Slip(collection, key, data string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.slips++
-	s.records[collection][key] = gapless.Record{Key: key, Version: fmt.Sprintf("slip %d", s.slips), Data: []byte(data)}
+	s.in(collection)[key] = gapless.Record{Key: key, Version: fmt.Sprintf("slip %d", s.slips), Data: []byte(data)}
 }
 
 // Remove deletes a record.
@@ -241,8 +264,8 @@ func (s changing) ReadChanges(_ context.Context, p gapless.Partition, from, to g
 		return gapless.Expired(fmt.Errorf("position %q is not in the log", from))
 	}
 	last, err := strconv.Atoi(string(to))
-	if err != nil {
-		return fmt.Errorf("position %q: %w", to, err)
+	if err != nil || last < first || last > len(log) {
+		return gapless.Expired(fmt.Errorf("position %q is not in the log behind %q", to, from))
 	}
 	for i, entry := range log[first:last] {
 		if err := s.Faults.Check("read"); err != nil {

@@ -87,7 +87,7 @@ var codes = map[Code]CodeInfo{
 	CodeCart:            {Title: "a cart could not be staged", Hint: "the message is the cart server's; run the same command again when that is mended"},
 	CodeCannotKeep:      {Title: "the destination cannot keep what a run replaces and deletes", Hint: "remove deletes.keep, or sync into a destination that can; the hub can", Exit: ExitUsage},
 	CodeCanary:          {Title: "a key that must exist is missing at the source", Hint: "check the source; if the key is really gone remove it from deletes.canary, or run again with --approve and the plan's id", Exit: ExitGuard},
-	CodeChangedSince:    {Title: "records have been changed since the run that is being undone", Hint: "look at gapless undo --dry-run; to put them back nevertheless add --force", Exit: ExitGuard},
+	CodeChangedSince:    {Title: "records have been changed since the run that is being undone", Hint: "gapless undo RUN --dry-run names them; --force puts them back nevertheless", Exit: ExitGuard},
 	CodeUndone:          {Title: "a run was undone, so that the destination is not in step", Hint: "run the connector: everything is read and compared", Exit: ExitUnrecoverable},
 }
 

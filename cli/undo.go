@@ -35,7 +35,8 @@ and compares everything, prove names it as a gap. That run deletes again what th
 source still lacks, under the delete guard. An undo is a run itself, can be
 undone, and goes on where it was interrupted if the command is repeated.
 
-With connectors named, only their runs are listed or undone.
+With connectors named, only their runs are listed or undone. --json prints a line
+for each step and then one with the account.
 
 Exit codes: 0 everything is as before the run, 7 conflicts are left, 2 nothing is
 kept of the run, or it is of a connector that is not named.`,
@@ -43,7 +44,10 @@ kept of the run, or it is of a connector that is not named.`,
   gapless undo r-06gvvqil931msf24 --dry-run
   gapless undo r-06gvvqil931msf24 --deleted-only`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if !o.list && len(args) == 0 {
+			switch {
+			case o.list && (o.DryRun || o.DeletedOnly || o.Force || o.noWait):
+				return usage("--list goes without the flags of an undo").WithHint("see %s --help", cmd.CommandPath())
+			case !o.list && len(args) == 0:
 				return usage("an argument is missing: %s", cmd.UseLine()).WithHint("see %s --help", cmd.CommandPath())
 			}
 			return nil
@@ -172,6 +176,34 @@ func (w *world) connectorOf(ctx context.Context, p *service.Project, chosen []co
 	return name, nil
 }
 
+// undoLine is a step in JSON.
+type undoLine struct {
+	Type string `json:"type"`
+	engine.UndoStep
+}
+
+// undoneLine is the account in JSON.
+type undoneLine struct {
+	Type string `json:"type"`
+	engine.UndoReport
+}
+
+// undoError says in words of the command line why a run was not undone, or not
+// all of it.
+func undoError(err error, connector, run string, dryRun bool) error {
+	e, ok := errors.AsType[*gapless.Error](err)
+	switch {
+	case ok && e.Code == gapless.CodeNotFound:
+		return gapless.Errorf(gapless.CodeNotFound, connector, "nothing is kept of run %s", run).
+			WithHint("gapless undo --list %s shows the runs that can be undone; deletes.keep says for how long", connector)
+	case ok && e.Code == gapless.CodeChangedSince && dryRun:
+		return e.WithHint("to put back these as well: gapless undo %s %s --force", run, connector)
+	case ok && e.Code == gapless.CodeChangedSince:
+		return e.WithHint("look at gapless undo %s %s --dry-run; to put them back nevertheless add --force", run, connector)
+	}
+	return err
+}
+
 func (w *world) undoOne(ctx context.Context, p *service.Project, c config.Connector, run string, o undoOptions) (err error) {
 	e, closeEnds, err := p.Engine(ctx, c, nil)
 	if err != nil {
@@ -181,12 +213,13 @@ func (w *world) undoOne(ctx context.Context, p *service.Project, c config.Connec
 	o.Each = func(s engine.UndoStep) {
 		switch {
 		case w.json:
-			_ = w.printLine(s) // the report that follows cannot be printed either
+			_ = w.printLine(undoLine{"step", s}) // the report that follows cannot be printed either
 		case o.DryRun || s.Action == engine.UndoConflict:
 			w.printf("%-9s  %s  %s\n", s.Action, clean(s.Partition), clean(s.Key))
 		}
 	}
 	report, err := e.Undo(ctx, run, o.UndoOptions)
+	err = undoError(err, c.Name, run, o.DryRun)
 	if report.Run == "" && !o.DryRun || err != nil && gapless.ExitCode(err) != gapless.ExitGuard {
 		return err
 	}
@@ -195,7 +228,7 @@ func (w *world) undoOne(ctx context.Context, p *service.Project, c config.Connec
 		searchable = w.waitSearchable(ctx, p, c, report.Serial)
 	}
 	if w.json {
-		return errors.Join(err, w.printLine(report))
+		return errors.Join(err, w.printLine(undoneLine{"undone", report}))
 	}
 	w.printUndo(report, searchable)
 	return err

@@ -219,24 +219,26 @@ func TestNoFalseAlarms(t *testing.T) {
 	report(t, []cleanRow{row})
 }
 
-// inParallel calls do with the numbers below n, on two workers; what it returns
-// is called by one of them at a time.
+// inParallel calls do with the numbers below n, on two workers that are tests of
+// their own; what it returns is called by one of them at a time. It returns when
+// both are at their ends.
 func inParallel(t *testing.T, n int, do func(t *testing.T, i int) (count func())) {
 	t.Helper()
 	var mu sync.Mutex
-	var workers sync.WaitGroup
 	const number = 2
-	for worker := range number {
-		workers.Go(func() {
-			for i := worker; i < n; i += number {
-				count := do(t, i)
-				mu.Lock()
-				count()
-				mu.Unlock()
-			}
-		})
-	}
-	workers.Wait()
+	t.Run("workers", func(t *testing.T) {
+		for worker := range number {
+			t.Run(strconv.Itoa(worker), func(t *testing.T) {
+				t.Parallel()
+				for i := worker; i < n; i += number {
+					count := do(t, i)
+					mu.Lock()
+					count()
+					mu.Unlock()
+				}
+			})
+		}
+	})
 }
 
 func asked(t *testing.T, variable string, otherwise int) int {

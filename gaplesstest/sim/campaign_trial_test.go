@@ -319,6 +319,34 @@ type trialStore struct {
 	w *trial
 }
 
+func (s trialStore) Acquire(ctx context.Context, connector, holder string, ttl time.Duration, now time.Time) (state.Lease, error) {
+	if err := s.w.faults.Check("acquire"); err != nil {
+		return state.Lease{}, err
+	}
+	return s.Store.Acquire(ctx, connector, holder, ttl, now)
+}
+
+func (s trialStore) Renew(ctx context.Context, l state.Lease, ttl time.Duration, now time.Time) (state.Lease, error) {
+	if err := s.w.faults.Check("renew"); err != nil {
+		return state.Lease{}, err
+	}
+	return s.Store.Renew(ctx, l, ttl, now)
+}
+
+func (s trialStore) Release(ctx context.Context, l state.Lease) error {
+	if err := s.w.faults.Check("release"); err != nil {
+		return err
+	}
+	return s.Store.Release(ctx, l)
+}
+
+func (s trialStore) SavePlan(ctx context.Context, p plan.Plan) error {
+	if err := s.w.faults.Check("save plan"); err != nil {
+		return err
+	}
+	return s.Store.SavePlan(ctx, p)
+}
+
 func (s trialStore) Commit(ctx context.Context, l state.Lease, c state.Commit) error {
 	if err := s.w.faults.Check("commit"); err != nil {
 		return err

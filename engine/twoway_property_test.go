@@ -421,12 +421,12 @@ func (m *mesh) check() {
 	}
 }
 
-// TestTwoWayReplicasConverge plays the same 2,000 cases whenever it runs, one of
-// them by -run TestTwoWayReplicasConverge/17/1742, and the first twenty if time
+// TestTwoWayReplicasConverge plays the same 600 cases whenever it runs, one of
+// them by -run TestTwoWayReplicasConverge/10/542, and the first twenty if time
 // is short. TestTwoWayReplicasSoak plays others.
 func TestTwoWayReplicasConverge(t *testing.T) {
 	t.Parallel()
-	perShard, shards := 100, 20
+	perShard, shards := 50, 12
 	if testing.Short() {
 		perShard, shards = 20, 1
 	}

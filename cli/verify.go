@@ -50,8 +50,9 @@ Nothing is written and no run is kept from running. Where both ends can sum up
 ranges of records, as hubs do, only ranges that differ are read; elsewhere all of
 both ends is. The report says what was read.
 
-An interrupt or a limit ends it in good order: the next gapless verify goes on
-where this one was, or says that it begins anew.
+An interrupt or a limit ends it in good order. By sums of ranges, the next gapless
+verify goes on where this one was; a partition that is read as a whole is begun
+anew, so that the limits have to allow all of it. The hint says which it is.
 
 Exit codes: 0 nothing but pending differences, 20 gaps, 55 rejected records,
 10 not everything was compared, 130 interrupted.`,

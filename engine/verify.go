@@ -16,7 +16,8 @@ import (
 type VerifyOptions struct {
 	// MaxReads bounds how many records are read, of both sides together, and
 	// MaxTime for how long; 0 means no bound. What is exhausted ends the
-	// verification in order, and the next one goes on where it can.
+	// verification in order. The next one goes on with the partitions that are
+	// not done: by ranges where this one was, otherwise from their beginnings.
 	MaxReads uint64
 	MaxTime  time.Duration
 	// Restart begins anew, whatever an earlier verification left unfinished.
@@ -274,7 +275,8 @@ func (v *verification) expect(ctx context.Context) {
 }
 
 // spent reports whether the bounds are exhausted. Whatever they are, something
-// is read, so that going on again and again comes to an end.
+// is read, so that going on by ranges again and again comes to an end. What is
+// read as a whole only does with bounds that all of a partition fits in.
 func (v *verification) spent() bool {
 	return v.reads > 0 && (v.options.MaxReads > 0 && v.reads >= v.options.MaxReads ||
 		!v.deadline.IsZero() && v.Now().After(v.deadline))
@@ -336,7 +338,7 @@ func (v *verification) verdict(t *Verified, failed error) error {
 			amountOf(t.Gaps(), "gap"), t.Missing, t.Differs, t.Extra).WithHint("gapless repair %s", v.Connector)
 	case failed != nil:
 		return gapless.Errorf(gapless.CodeUnfinished, v.Connector, "%s were read, and not everything is compared", amountOf(v.reads, "record")).
-			WithHint("gapless verify %s goes on; more at a time with --max-reads and --max-time", v.Connector)
+			WithHint("%s", v.report.goingOn("verify"))
 	case due >= 0:
 		p := &v.report.Partitions[due]
 		return gapless.Errorf(gapless.CodeUnfinished, v.Connector, "the next run reads %s in full: %s", p.Partition, p.Due).
@@ -348,6 +350,17 @@ func (v *verification) verdict(t *Verified, failed error) error {
 		return gapless.Recoverable(gapless.Errorf(gapless.CodeUnverifiable, v.Connector, "extra records of %s cannot be found: %s", p.Partition, p.ExtraUnknown))
 	}
 	return nil
+}
+
+// goingOn says what a command does next that exhausted its bounds: of the last
+// partition, in which it did.
+func (r *VerifyReport) goingOn(command string) string {
+	last := &r.Partitions[len(r.Partitions)-1]
+	if last.Next != "" {
+		return fmt.Sprintf("gapless %s %s goes on; more at a time with --max-reads and --max-time", command, r.Connector)
+	}
+	return fmt.Sprintf("gapless %s %s begins %s anew: allow as many --max-reads and as much --max-time as all of it takes, or set neither",
+		command, r.Connector, last.Partition)
 }
 
 func amountOf(n uint64, noun string) string {

@@ -89,7 +89,7 @@ func (e *Engine) Repair(ctx context.Context, o RepairOptions) (RepairReport, err
 	report.After = &after
 	if left == nil && err == nil && !report.Before.Complete && !o.Full {
 		left = gapless.Errorf(gapless.CodeUnfinished, e.Connector, "what was found is repaired; the rest was not looked at yet").
-			WithHint("gapless repair %s goes on", e.Connector)
+			WithHint("%s", report.Before.goingOn("repair"))
 	}
 	return report, errors.Join(left, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -243,6 +244,9 @@ func TestRepairInSlices(t *testing.T) {
 		}
 		if gapless.ExitCode(err) != gapless.ExitRecoverable {
 			t.Fatalf("round %d: %v", rounds, err)
+		}
+		if e, ok := errors.AsType[*gapless.Error](err); !ok || !strings.Contains(e.Hint, "repair c goes on") {
+			t.Errorf("round %d: %v", rounds, e)
 		}
 	}
 	if rounds == 0 || rounds == 10 {

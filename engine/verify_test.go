@@ -606,6 +606,9 @@ func TestVerifyStops(t *testing.T) {
 		if gapless.ExitCode(err) != gapless.ExitRecoverable || r.Complete {
 			t.Errorf("sums %t: bounded: %v", sums, err)
 		}
+		if !strings.Contains(r.Hint, "begins r anew") {
+			t.Errorf("sums %t: bounded: hint %q", sums, r.Hint)
+		}
 	}
 }
 

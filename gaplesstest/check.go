@@ -48,6 +48,12 @@ func runChecks[W any](t *testing.T, checks []check[W], except map[string]string,
 	}
 }
 
+// unchecked says what a check that passes has left out.
+func unchecked(t testing.TB, what string) {
+	t.Helper()
+	t.Logf("not checked: %s", what)
+}
+
 // patience is how long a call may go on after it was told to end.
 const patience = 5 * time.Second
 

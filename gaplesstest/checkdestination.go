@@ -50,7 +50,8 @@ type DestinationSystem struct {
 	// nor closed, unless Server says so.
 	Crash func()
 	// Server says that sessions outlive a Crash, as those of a client of a
-	// server do. Otherwise they are dead with it.
+	// server do; it may come while calls are under way. Otherwise they are dead
+	// with it.
 	Server bool
 	// Replace puts an empty outside system in the place of this one.
 	Replace func()

@@ -1,10 +1,12 @@
 package gaplesstest
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ func (r *runner) engine(s gapless.Source, d gapless.Destination, fn func(e *engi
 	start := r.now
 	store, err := sqlite.Open(r.t.Context(), filepath.Join(r.dir, "state"))
 	if err != nil {
-		r.t.Fatal(err)
+		return fmt.Errorf("open the state: %w", err)
 	}
 	began := time.Now()
 	e, err := engine.New(engine.Config{
@@ -43,14 +45,10 @@ func (r *runner) engine(s gapless.Source, d gapless.Destination, fn func(e *engi
 		Now:      func() time.Time { return start.Add(time.Since(began)) },
 		Settings: engine.Settings{BatchRows: batchRows, SyncRecords: 2 * batchRows, Attempts: 1, GuardRecords: 1 << 20},
 	})
-	if err != nil {
-		r.t.Fatal(err)
+	if err == nil {
+		err = fn(e)
 	}
-	err = fn(e)
-	if closing := store.Close(); closing != nil {
-		r.t.Fatal(closing)
-	}
-	return err
+	return errors.Join(err, store.Close())
 }
 
 func (r *runner) run(s gapless.Source, d gapless.Destination) error {
@@ -181,7 +179,7 @@ func (w *sourceRuns) broken(what string, arm func()) {
 	arm()
 	err := w.run(s, w.d)
 	w.breaker.disarm()
-	w.d.Faults.Set(func(string, int, int) error { return nil })
+	w.d.Faults.Set(nil)
 	if err == nil {
 		w.landed("a run that succeeded although "+what, s)
 	} else {
@@ -219,14 +217,71 @@ func checkDestinationEngine(t testing.TB, w *inside) {
 		})
 		r.broken(fmt.Sprintf("the source failed at its call %d", n))
 	}
-	if w.Crash != nil {
-		r.edit()
-		w.dies()
-		w.breaker.aside(w.Crash)
-		r.clean("the run after a crash")
-	}
+	r.crashes()
 	w.exit()
 }
+
+// crashes has the outside system die between two runs, and in the middle of
+// some if sessions outlive that.
+func (r *destinationRuns) crashes() {
+	t := r.inside.t
+	t.Helper()
+	if r.Crash == nil {
+		unchecked(t, "crashes: DestinationSystem.Crash is nil")
+		return
+	}
+	r.edit()
+	r.dies()
+	r.breaker.aside(r.Crash)
+	r.s.Faults.Set(nil)
+	r.clean("the run after a crash")
+	if !r.Server {
+		unchecked(t, "crashes in the middle of a run: sessions do not outlive them (DestinationSystem.Server)")
+		return
+	}
+	for _, n := range points(r.s.Faults.Calls(), r.some(10, 6)) {
+		r.edit()
+		r.edit()
+		err := r.crashed(n)
+		r.ended(fmt.Sprintf("the destination crashed at call %d of the source", n), err)
+	}
+}
+
+// crashed is a run during whose n-th call of the source the outside system
+// dies. The hook is called where it may end the test.
+func (r *destinationRuns) crashed(n int) error {
+	r.inside.t.Helper()
+	reached, gone, finished := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(gone) })
+	defer func() { goOn(); <-finished }()
+	r.s.Faults.Set(func(_ string, _, total int) error {
+		if total == n {
+			close(reached)
+			<-gone
+		}
+		return nil
+	})
+	var err error
+	source, d := r.s.As(gapless.ModelLog), r.destination()
+	go func() {
+		defer close(finished)
+		err = r.run(source, d)
+	}()
+	select {
+	case <-finished:
+		return err
+	case <-reached:
+	}
+	settles(onTheWay, func() bool { return false })
+	r.breaker.aside(r.Crash)
+	goOn()
+	<-finished
+	return err
+}
+
+// onTheWay is how long batches that a source has emitted are waited for, so
+// that they are pushed when the destination crashes.
+const onTheWay = 20 * time.Millisecond
 
 // collections are those of the partitions, each once: the source in memory has
 // one partition for each.
@@ -281,8 +336,14 @@ func (r *destinationRuns) clean(what string) {
 	if err := r.run(source, r.destination()); err != nil {
 		r.inside.t.Fatalf("%s: %v", what, err)
 	}
+	r.breaker.aside(func() { r.proved(what, source, r.destination()) })
+	r.landed(what)
+}
+
+// landed sees all in step.
+func (r *destinationRuns) landed(what string) {
+	r.inside.t.Helper()
 	r.breaker.aside(func() {
-		r.proved(what, source, r.destination())
 		r.session = r.with(0)
 		r.has(what, r.inside.now())
 		r.exit()
@@ -292,10 +353,20 @@ func (r *destinationRuns) clean(what string) {
 // broken is a run in which something fails, and the next one.
 func (r *destinationRuns) broken(what string) {
 	r.inside.t.Helper()
-	err := r.run(r.s.As(gapless.ModelLog), r.destination())
+	r.ended(what, r.run(r.s.As(gapless.ModelLog), r.destination()))
+}
+
+// ended judges a run in which something failed: it succeeds only if it is
+// complete, and the next brings what is missing.
+func (r *destinationRuns) ended(what string, err error) {
+	r.inside.t.Helper()
 	r.breaker.disarm()
-	r.s.Faults.Set(func(string, int, int) error { return nil })
-	classified(r.inside.t, "a run in which "+what, err)
+	r.s.Faults.Set(nil)
+	if err == nil {
+		r.landed("a run that succeeded although " + what)
+	} else {
+		classified(r.inside.t, "a run in which "+what, err)
+	}
 	r.dies()
 	r.clean("the run after one in which " + what)
 }

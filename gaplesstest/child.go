@@ -9,14 +9,20 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // addressLine begins the line by which a child says where it listens.
 const addressLine = "address "
 
+// childStart is how long a child may take until it listens.
+const childStart = time.Minute
+
 // Child runs one test of this test binary again, as a process of its own with
 // more environment variables, NAME=value, and waits until it calls [Listening].
-// It returns the address given there, and what kills the process at once, as
+// That test has to return at once where the variables are not set, for it is
+// run with all others as well. What the child prints later goes to the standard
+// error output. Child returns the address given there, and what kills the process at once, as
 // kill -9 does; the end of t does that as well.
 func Child(t testing.TB, test string, variables ...string) (address string, kill func()) {
 	t.Helper()
@@ -40,16 +46,31 @@ func Child(t testing.TB, test string, variables ...string) (address string, kill
 		_ = in.Close()
 	})
 	t.Cleanup(kill)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), addressLine)
-	if err != nil || !ok {
-		t.Fatalf("the child said %q, %v", line, err)
+	first := make(chan string, 1)
+	go func() {
+		said := bufio.NewReader(out)
+		line, _ := said.ReadString('\n') // what there is of it tells
+		first <- strings.TrimSpace(line)
+		_, _ = io.Copy(os.Stderr, said) // a child that nobody listens to would stop
+	}()
+	late := time.NewTimer(childStart)
+	defer late.Stop()
+	select {
+	case line := <-first:
+		address, ok := strings.CutPrefix(line, addressLine)
+		if !ok {
+			t.Fatalf("the child of %s said %q instead of where it listens", test, line)
+		}
+		return address, kill
+	case <-late.C:
+		t.Fatalf("the child of %s does not say where it listens within %s", test, childStart)
+		return "", nil
 	}
-	return address, kill
 }
 
 // Listening tells the parent of a [Child] where it listens, and returns when
-// the parent is gone: the child then ends, whatever ended the parent.
+// the parent is gone: the child then ends, whatever ended the parent. The test
+// prints nothing before it, and calls it in a child only.
 func Listening(address string) {
 	fmt.Println(addressLine + address)
 	_, _ = io.Copy(io.Discard, os.Stdin)

@@ -22,18 +22,26 @@ type verifyOptions struct {
 	maxReads uint64
 	maxTime  time.Duration
 	restart  bool
+	records  bool
 }
 
 func (o *verifyOptions) add(w *world, cmd *cobra.Command) {
 	o.addNamed(w, cmd)
+	cmd.Args = func(*cobra.Command, []string) error {
+		if o.maxTime < 0 {
+			return usage("--max-time is less than nothing: %s", o.maxTime)
+		}
+		return nil
+	}
 	f := cmd.Flags()
-	f.Uint64Var(&o.maxReads, "max-reads", 0, "read at most about `N` records of each connector, both ends together")
-	f.DurationVar(&o.maxTime, "max-time", 0, "read each connector for at most about this `LONG`, such as 10m")
+	f.Uint64Var(&o.maxReads, "max-reads", 0, "read at most about `N` records of each connector, both ends together; 0 is no limit")
+	f.DurationVar(&o.maxTime, "max-time", 0, "read each connector for at most about this `DURATION`, such as 10m; 0 is no limit")
 	f.BoolVar(&o.restart, "restart", false, "begin anew instead of going on where the last one ended too early")
+	f.BoolVar(&o.records, "records", false, "compare record by record, whatever sums of ranges say")
 }
 
 func (o *verifyOptions) options(w *world) engine.VerifyOptions {
-	return engine.VerifyOptions{MaxReads: o.maxReads, MaxTime: o.maxTime, Restart: o.restart, Stop: w.stop}
+	return engine.VerifyOptions{MaxReads: o.maxReads, MaxTime: o.maxTime, Restart: o.restart, Records: o.records, Stop: w.stop}
 }
 
 func newVerify(w *world) *cobra.Command {
@@ -47,9 +55,9 @@ source changed the record after the last checkpoint: the next run brings it. Wha
 is not pending is a gap: no run would bring it, gapless repair does. A record in
 the dead letters is told as rejected.
 
-Nothing is written and no run is kept from running. Where both ends can sum up
-ranges of records, as hubs do, only ranges that differ are read; elsewhere all of
-both ends is. The report says what was read.
+Nothing is written at either end and no run is kept from running. Where both ends
+can sum up ranges of records, as hubs do, only ranges that differ are read;
+elsewhere, and with --records, all of both ends is. The report says what was read.
 
 An interrupt or a limit ends it in good order. By sums of ranges, the next gapless
 verify goes on where this one was; a partition that is read as a whole is begun

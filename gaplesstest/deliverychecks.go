@@ -57,6 +57,7 @@ func checkPushCancel(t testing.TB, w *inside) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	edits := w.puts(0, 8)
+	w.destination() // here, for the hook may end the test
 	err := ends(ctx, t, "a delivery", func() error { return w.deliver(ctx, edits) })
 	classified(t, "a delivery, cancelled", err)
 	w.redeliver(edits)

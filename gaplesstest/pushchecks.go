@@ -108,14 +108,12 @@ func checkPatch(t testing.TB, w *inside) {
 	}
 	c.Op, c.Parts = gapless.OpPatch, nil
 	b.Append(c)
-	receipt, err := w.session.Push(t.Context(), b)
-	if err != nil {
-		t.Fatalf("Push of a patch: %v", err)
-	}
-	if rejected(receipt, c.Key) {
+	receipt := w.settled(b)
+	if reason := refusal(receipt, c.Key); reason != nil {
 		w.exit()
-		t.Skipf("patches are rejected: %v", receipt.Rejected[0].Err)
+		t.Skipf("patches are rejected: %v", reason)
 	}
+	w.took(receipt)
 	w.next(e.name)
 	w.sync()
 	w.has("after a patch", w.now())
@@ -133,8 +131,16 @@ func (w *inside) plain(p gapless.Partition) bool {
 	return reflect.DeepEqual(w.Record(p, "x", 1), plainRecord(p, "x", 1))
 }
 
-func rejected(receipt gapless.Receipt, key string) bool {
-	return slices.ContainsFunc(receipt.Rejected, func(r gapless.Rejection) bool { return r.Key == key && r.Err != nil })
+func rejected(receipt gapless.Receipt, key string) bool { return refusal(receipt, key) != nil }
+
+// refusal returns why a record was rejected, and nil if it was not.
+func refusal(receipt gapless.Receipt, key string) error {
+	for _, r := range receipt.Rejected {
+		if r.Key == key && r.Err != nil {
+			return r.Err
+		}
+	}
+	return nil
 }
 
 // checkEmpty: nothing is nothing.

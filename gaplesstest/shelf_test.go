@@ -119,6 +119,8 @@ type shelfSession struct {
 	before      uint64
 	incarnation int
 	borrowed    []*gapless.Batch
+	failed      error // what Sync said last, which Close repeats
+	late        []gapless.Rejection
 }
 
 // Predecessor implements [gapless.Successor].
@@ -204,6 +206,10 @@ func (s *shelfSession) push(b *gapless.Batch, expect []gapless.Expectation) (rec
 		case strings.Contains(string(c.Data), `"refuse"`):
 			reason = errRefused
 		}
+		if c.Op == gapless.OpPatch && s.flaw == rejectsPatchesLate {
+			s.late = append(s.late, gapless.Rejection{Key: c.Key, Err: errRefused})
+			continue
+		}
 		if reason != nil {
 			receipt.Rejected = append(receipt.Rejected, gapless.Rejection{Key: c.Key, Err: reason})
 			continue
@@ -235,12 +241,19 @@ func (s *shelfSession) apply(at [2]string, c gapless.Change, had gapless.Record)
 
 // Sync makes two calls: one for the data, one for the checkpoints.
 func (s *shelfSession) Sync(ctx context.Context, checkpoints []gapless.Checkpoint) (gapless.Receipt, error) {
+	s.failed = s.sync(ctx, checkpoints)
+	receipt := gapless.Receipt{Rejected: s.late}
+	s.late = nil
+	return receipt, s.failed
+}
+
+func (s *shelfSession) sync(ctx context.Context, checkpoints []gapless.Checkpoint) error {
 	if s.flaw == "waits forever" {
 		ctx = context.WithoutCancel(ctx)
 	}
 	for _, b := range s.borrowed {
 		if _, err := s.push(b, nil); err != nil {
-			return gapless.Receipt{}, err
+			return err
 		}
 	}
 	s.borrowed = nil
@@ -275,12 +288,12 @@ func (s *shelfSession) Sync(ctx context.Context, checkpoints []gapless.Checkpoin
 		data, marks = marks, data
 	}
 	if err := data(); err != nil {
-		return gapless.Receipt{}, err
+		return err
 	}
-	return gapless.Receipt{}, marks()
+	return marks()
 }
 
-func (s *shelfSession) Close() error { return nil }
+func (s *shelfSession) Close() error { return s.failed }
 
 func (s *shelfSession) Enumerate(ctx context.Context, p gapless.Partition, fn func(key, version []byte) error) error {
 	var all []gapless.Record
@@ -329,6 +342,30 @@ func shelfCase(flaw string) DestinationCase {
 func TestShelf(t *testing.T) {
 	t.Parallel()
 	CheckDestination(t, shelfCase(""))
+}
+
+// rejectsPatchesLate is no flaw: a receipt of Sync names what was not taken.
+const rejectsPatchesLate = "rejects patches late"
+
+func TestPatchRejectedLate(t *testing.T) {
+	t.Parallel()
+	r := verdict(t, check[*inside]{"patch", checkPatch}, shelfCase(rejectsPatchesLate).world)
+	if r.failed || !r.skipped {
+		t.Errorf("patches that are rejected by Sync are reported as %q", r.log)
+	}
+}
+
+// A session may say once more, when it is closed, why its last Sync failed.
+func TestCloseRepeatsFailure(t *testing.T) {
+	t.Parallel()
+	r := verdict(t, check[*inside]{"data-first", checkDataFirst}, func(t testing.TB) *inside {
+		w := shelfCase("").world(t)
+		w.Crash = nil // which would end it without Close
+		return w
+	})
+	if r.failed || r.skipped {
+		t.Errorf("the check says: %q", r.log)
+	}
 }
 
 // Each flaw is found by the check that is named for it.

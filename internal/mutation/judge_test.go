@@ -53,7 +53,7 @@ func TestChild(t *testing.T) {
 		go func() { defer close(done); panic("as asked") }()
 		<-done
 	case "exits":
-		os.Exit(1) //nolint:revive // a child that ends so is what is asked for
+		os.Exit(1)
 	case "is killed":
 		self, err := os.FindProcess(os.Getpid())
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,6 +27,7 @@ func main() {
 // options are the flags.
 type options struct {
 	page, only, rows string
+	jobs             int
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -35,8 +37,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.page, "page", "docs/reliability.md", "page that the tables stand on")
 	flags.StringVar(&o.only, "only", "", "tables, separated by commas, instead of all")
 	flags.StringVar(&o.rows, "rows", "", "files with what the commands of one table have printed already, separated by commas, instead of running them")
+	flags.IntVar(&o.jobs, "jobs", 1, "mutants judged at the same time")
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if o.jobs < 1 {
+		return o, errors.New("reliability: --jobs is positive")
 	}
 	if flags.NArg() > 0 || o.rows != "" && (o.only == "" || strings.Contains(o.only, ",")) {
 		return o, errors.New("reliability: --rows is for one table, which --only names, and there is nothing behind the flags")
@@ -87,7 +93,11 @@ func choose(only string) ([]section, error) {
 
 // update measures what a section shows and writes it to the page.
 func update(ctx context.Context, s *section, o options, stderr io.Writer) error {
-	rows, err := s.rows(ctx, o, stderr)
+	measure := s.measure
+	if o.rows != "" {
+		measure = s.measured
+	}
+	rows, from, err := measure(ctx, o, stderr)
 	if err != nil {
 		return err
 	}
@@ -98,71 +108,85 @@ func update(ctx context.Context, s *section, o options, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
-	at, err := provenance(ctx, s)
-	if err != nil {
-		return err
-	}
 	page, err := os.ReadFile(o.page)
 	if err != nil {
 		return err
 	}
-	text, err := exchange(string(page), s.name, at+table)
+	text, err := exchange(string(page), s.name, fmt.Sprintf("```console\n$ %s\n```\n\n%s\n\n%s", s.shown(), from, table))
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(o.page, []byte(text), 0o644) //nolint:gosec // a page is for everybody to read
 }
 
-// rows returns what the section's command measures, or has measured.
-func (s *section) rows(ctx context.Context, o options, stderr io.Writer) (_ []row, err error) {
-	if o.rows != "" {
-		var text []byte
-		for name := range strings.SplitSeq(o.rows, ",") {
-			part, err := os.ReadFile(name)
-			if err != nil {
-				return nil, err
-			}
-			text = append(text, part...)
+// measured returns the rows of files that the section's command has written, and
+// where they come from, as far as the files say it.
+func (s *section) measured(_ context.Context, o options, _ io.Writer) (_ []row, from string, err error) {
+	var text []byte
+	for name := range strings.SplitSeq(o.rows, ",") {
+		part, err := os.ReadFile(name)
+		if err != nil {
+			return nil, "", err
 		}
-		return s.read(text)
+		text = append(text, part...)
+	}
+	rows, commits, err := s.read(text)
+	if len(commits) == 0 {
+		return rows, "The commit and the machine are not known.", err
+	}
+	return rows, "Commit `" + strings.Join(commits, "`, `") + "`; the machine is not known.", err
+}
+
+// measure runs the section's command and returns its rows, and where they come
+// from: the tree as it was before the first of them.
+func (s *section) measure(ctx context.Context, o options, stderr io.Writer) (_ []row, from string, err error) {
+	if from, err = provenance(ctx); err != nil {
+		return nil, "", err
 	}
 	dir, err := os.MkdirTemp("", "gapless-reliability-")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	args := s.command[1:]
+	if s.jobs {
+		args = append(slices.Clone(args), "--jobs", strconv.Itoa(o.jobs))
+	}
 	report := filepath.Join(dir, "rows")
 	var out bytes.Buffer
-	run := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
+	run := exec.CommandContext(ctx, s.command[0], args...)
 	run.Env = append(append(os.Environ(), s.environment...), "GAPLESS_REPORT="+report)
 	run.Stdout, run.Stderr = &out, stderr
 	failed := run.Run()
 	text := out.Bytes()
 	if !s.stdout {
 		if text, err = os.ReadFile(report); err != nil {
-			return nil, errors.Join(failed, err, errors.New(out.String()))
+			return nil, "", errors.Join(failed, err, errors.New(out.String()))
 		}
 	}
 	if failed != nil {
-		return nil, fmt.Errorf("%w\n%s", failed, &out)
+		return nil, "", fmt.Errorf("%w\n%s", failed, &out)
 	}
-	return s.read(text)
+	rows, _, err := s.read(text)
+	return rows, from, err
 }
 
-func (s *section) read(text []byte) ([]row, error) {
+// read reads rows, and of which commits they are if that is told.
+func (s *section) read(text []byte) (rows []row, commits []string, err error) {
 	if s.stdout {
 		return readDocuments(text)
 	}
-	return readLines(bytes.NewReader(text), s)
+	rows, err = readLines(bytes.NewReader(text), s)
+	return rows, nil, err
 }
 
-// provenance says where the rows come from.
-func provenance(ctx context.Context, s *section) (string, error) {
-	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD").Output()
+// provenance says what is measured from now on, and on which machine.
+func provenance(ctx context.Context) (string, error) {
+	commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the commit: %w", err)
 	}
-	return fmt.Sprintf("```console\n$ %s\n```\n\nCommit `%s`, %s, %d cores, %s.\n\n", s.shown(), strings.TrimSpace(string(commit)), processor(), runtime.NumCPU(), runtime.Version()), nil
+	return fmt.Sprintf("Commit `%s`, %s, %d cores, %s.", strings.TrimSpace(string(commit)), processor(), runtime.NumCPU(), runtime.Version()), nil
 }
 
 // processor names the processor, as the system does.

@@ -34,6 +34,10 @@ func measured(t *testing.T, name string) (table string, ok bool) {
 	return table, strings.TrimSpace(table) != notMeasured
 }
 
+// origin is what a table says of where it was measured: the tree and the machine,
+// or plainly what is not known of them.
+var origin = regexp.MustCompile("(?m)^(Commit `[0-9a-f]{12}(-dirty)?`(, .+, [0-9]+ cores, go1.+\\.|(, `[0-9a-f]{12}(-dirty)?`)*; the machine is not known\\.)|The commit and the machine are not known\\.)$")
+
 // TestEveryTableIsThere: each with the command that it comes from, and nothing
 // between markers that no command writes.
 func TestEveryTableIsThere(t *testing.T) {
@@ -49,7 +53,7 @@ func TestEveryTableIsThere(t *testing.T) {
 		if !strings.Contains(table, "\n$ "+s.shown()+"\n") {
 			t.Errorf("%s does not come from %s", s.name, s.shown())
 		}
-		if !regexp.MustCompile("Commit `[0-9a-f]{12}`, .+, [0-9]+ cores, go1").MatchString(table) {
+		if !origin.MatchString(table) {
 			t.Errorf("%s does not say where it was measured", s.name)
 		}
 		if !strings.Contains(table, "\n| ") {
@@ -129,7 +133,7 @@ func TestRenderings(t *testing.T) {
 		s := sections()[tt.section]
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			rows, err := s.read([]byte(tt.text))
+			rows, _, err := s.read([]byte(tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,6 +145,31 @@ func TestRenderings(t *testing.T) {
 				if !strings.Contains(got, want) {
 					t.Errorf("no %q in\n%s", want, got)
 				}
+			}
+		})
+	}
+}
+
+// TestMeasuredEarlier: rows of a file keep the commit that they are of, and not
+// that of today.
+func TestMeasuredEarlier(t *testing.T) {
+	t.Parallel()
+	const one = `{"mutants":[{"id":"a","outcome":"noticed"}]}`
+	tests := []struct{ name, text, want string }{
+		{"nothing is told", one, "The commit and the machine are not known."},
+		{"one commit", `{"commit":"0123456789ab-dirty",` + one[1:], "Commit `0123456789ab-dirty`; the machine is not known."},
+		{"two of them", `{"commit":"0123456789ab",` + one[1:] + `{"commit":"ba9876543210",` + one[1:] + `{"commit":"0123456789ab",` + one[1:], "Commit `0123456789ab`, `ba9876543210`; the machine is not known."},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "rows")
+			if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			rows, from, err := sections()[0].measured(t.Context(), options{rows: file}, nil)
+			if err != nil || len(rows) != 1 || from != tt.want || !origin.MatchString(from) {
+				t.Errorf("%d rows of %q: %v", len(rows), from, err)
 			}
 		})
 	}

@@ -58,27 +58,30 @@ func readLines(in io.Reader, s *section) ([]row, error) {
 	return rows, lines.Err()
 }
 
-// readDocuments reads rows from documents with one member, a list; of two with
-// the same id the later one counts.
-func readDocuments(text []byte) ([]row, error) {
-	var rows []row
+// readDocuments reads rows from documents, and of which commits these are; of two
+// rows with the same id the later one counts.
+func readDocuments(text []byte) (rows []row, commits []string, err error) {
 	in := json.NewDecoder(bytes.NewReader(text))
 	for {
-		var document map[string][]row
+		var document struct {
+			Commit  string `json:"commit"`
+			Mutants []row  `json:"mutants"`
+		}
 		err := in.Decode(&document)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the rows: %w", err)
+			return nil, nil, fmt.Errorf("read the rows: %w", err)
 		}
-		for _, list := range document {
-			for _, r := range list {
-				rows = slices.DeleteFunc(rows, func(old row) bool { return old.text("id") == r.text("id") })
-				rows = append(rows, r)
-			}
+		if document.Commit != "" && !slices.Contains(commits, document.Commit) {
+			commits = append(commits, document.Commit)
+		}
+		for _, r := range document.Mutants {
+			rows = slices.DeleteFunc(rows, func(old row) bool { return old.text("id") == r.text("id") })
+			rows = append(rows, r)
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.text("id"), b.text("id")) })
-	return rows, nil
+	return rows, commits, nil
 }

@@ -16,13 +16,15 @@ type section struct {
 	command     []string
 	// stdout says that the rows are what the command prints, as one document.
 	stdout bool
+	// jobs says that the command can be told how much to do at the same time.
+	jobs bool
 	// render returns the table.
 	render func(rows []row) (string, error)
 }
 
 func sections() []section {
 	return []section{
-		{name: "mutation", command: []string{"go", "run", "./internal/mutation", "--json"}, stdout: true, render: mutants},
+		{name: "mutation", command: []string{"go", "run", "./internal/mutation", "--json"}, stdout: true, jobs: true, render: mutants},
 		{
 			name: "fault-campaign", more: []string{"clean-runs"}, render: campaign,
 			environment: []string{"GAPLESS_FAULTS=1060", "GAPLESS_CLEAN_RUNS=10000"},

@@ -88,3 +88,13 @@ func judged[W any](t *testing.T, f flawed, checks []check[W], world func(testing
 		}
 	}
 }
+
+// finds fails t unless each of the checks finds one of the flaws.
+func finds[W any](t *testing.T, checks []check[W], flaws []flawed) {
+	t.Helper()
+	for _, c := range checks {
+		if !slices.ContainsFunc(flaws, func(f flawed) bool { return slices.Contains(strings.Fields(f.found), c.name) }) {
+			t.Errorf("no flaw shows that the check %s finds anything", c.name)
+		}
+	}
+}

@@ -163,6 +163,8 @@ func (s *pagedSource) get(ctx context.Context, into any, path string, query ...s
 		return json.Unmarshal([]byte(`{"end":true}`), into)
 	case answer.StatusCode == http.StatusTooManyRequests && s.flaw == "does not classify":
 		return errors.New("status 429")
+	case answer.StatusCode == http.StatusServiceUnavailable && s.flaw == "expects no outage":
+		return errors.New("status 503")
 	case answer.StatusCode == http.StatusUnauthorized:
 		return gapless.Because(gapless.CauseAuthentication, errors.New("unauthorized"))
 	case answer.StatusCode == http.StatusForbidden:

@@ -44,14 +44,25 @@ func (s *shelf) call(ctx context.Context, effect func() error) error {
 	switch {
 	case errors.Is(fault, Unavailable) && s.flaw == "does not classify":
 		return fault
-	case errors.Is(fault, Forbidden) && s.flaw == "takes forbidden for done":
+	case errors.Is(fault, Throttled) && s.flaw == "takes throttled for done",
+		errors.Is(fault, Unauthorized) && s.flaw == "takes unauthorized for done",
+		errors.Is(fault, Forbidden) && s.flaw == "takes forbidden for done":
 		return nil
-	case fault != nil && !errors.Is(fault, Lost):
+	case fault != nil && !takesEffect(fault):
 		return mean(fault)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(effect(), mean(fault))
+	err := effect()
+	if s.flaw == "does not classify answers" && err == nil && (errors.Is(fault, Truncated) || errors.Is(fault, Blank)) {
+		return fault
+	}
+	return errors.Join(err, mean(fault))
+}
+
+// takesEffect reports whether a call was carried out that failed nevertheless.
+func takesEffect(fault error) bool {
+	return slices.ContainsFunc([]Fault{Cut, Lost, Truncated, Blank}, func(f Fault) bool { return errors.Is(fault, f) })
 }
 
 func (s *shelf) crash() {
@@ -161,7 +172,7 @@ func (s *shelfSession) Push(ctx context.Context, b *gapless.Batch) (receipt gapl
 		return receipt, nil
 	}
 	err = s.call(ctx, func() error { receipt, err = s.push(b, nil); return err })
-	if s.flaw == "cleans up after a failure" && errors.Is(err, Lost) {
+	if s.flaw == "cleans up after a failure" && takesEffect(err) {
 		s.mu.Lock()
 		for i := range b.Rows {
 			delete(s.pushed, [2]string{b.Partition.Collection, string(b.Key(i))})
@@ -327,7 +338,7 @@ func (s *shelfSession) Get(ctx context.Context, p gapless.Partition, key string)
 // shelfCase is a shelf and its destination under check.
 func shelfCase(flaw string) DestinationCase {
 	return DestinationCase{New: func(t testing.TB, b *Breaker) DestinationSystem {
-		b.Allow(Lost, Stalled)
+		b.Allow(Cut, Lost, Truncated, Blank, Stalled)
 		s := newShelf(t, b, flaw)
 		return DestinationSystem{
 			Open: func() gapless.Destination { return &process{shelf: s} },
@@ -368,10 +379,9 @@ func TestCloseRepeatsFailure(t *testing.T) {
 	}
 }
 
-// Each flaw is found by the check that is named for it.
-func TestDestinationFlaws(t *testing.T) {
-	t.Parallel()
-	for _, f := range []flawed{
+// destinationFlaws are what a shelf's destination may do wrong.
+func destinationFlaws() []flawed {
+	return []flawed{
 		{"refuses what it has", "replay", "*"},
 		{"deletes only what is there", "delete", "*"},
 		{"deletes last", "order", "*"},
@@ -387,7 +397,7 @@ func TestDestinationFlaws(t *testing.T) {
 		{"keeps the last checkpoints only", "checkpoints", "engine"},
 		{"serves a few partitions", "many-partitions", ""},
 		{"writes the checkpoint first", "data-first", "engine"},
-		{"flushes with the next sync", "crash", "*"},
+		{"flushes with the next sync", "read-back crash", "*"},
 		{"has one incarnation", "crash incarnation engine", ""},
 		{"does not see a crash", "incarnation engine", ""},
 		{"does not fence", "fencing", ""},
@@ -398,12 +408,21 @@ func TestDestinationFlaws(t *testing.T) {
 		{"is another store each time", "identity", "*"},
 		{"is always the same store", "identity", ""},
 		{"does not classify", "unavailable", "engine"},
+		{"does not classify answers", "truncated blank", ""},
+		{"takes throttled for done", "throttled", "engine"},
+		{"takes unauthorized for done", "unauthorized", ""},
 		{"takes forbidden for done", "forbidden", "engine"},
-		{"cleans up after a failure", "lost", "data-first engine"},
+		{"cleans up after a failure", "cut lost", "truncated blank data-first engine"},
 		{"waits forever", "cancel", ""},
 		{"leaves a goroutine behind", "leaks", ""},
 		{"leaves a file open", "leaks", ""},
-	} {
+	}
+}
+
+// Each flaw is found by the check that is named for it.
+func TestDestinationFlaws(t *testing.T) {
+	t.Parallel()
+	for _, f := range destinationFlaws() {
 		t.Run(f.flaw, func(t *testing.T) {
 			t.Parallel()
 			judged(t, f, destinationChecks(), func(t testing.TB) *inside {
@@ -413,4 +432,10 @@ func TestDestinationFlaws(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Each check finds a flaw.
+func TestDestinationChecksFind(t *testing.T) {
+	t.Parallel()
+	finds(t, destinationChecks(), destinationFlaws())
 }

@@ -1,6 +1,7 @@
 package gaplesstest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/gapless-sync/gapless"
@@ -33,12 +34,18 @@ func TestSourceFlaws(t *testing.T) {
 	}
 }
 
+// Each check finds a flaw.
+func TestSourceChecksFind(t *testing.T) {
+	t.Parallel()
+	finds(t, sourceChecks(), slices.Concat(logFlaws(), modifiedFlaws()))
+}
+
 // logFlaws are those of a source that tells every change.
 func logFlaws() []flawed {
 	return []flawed{
 		{"has a new schema each time", "describe", ""},
 		{"emits everything twice", "complete", "engine"},
-		{"emits what does not exist", "bounds", "complete engine"},
+		{"emits what does not exist", "bounds engine", "complete"},
 		{"hides the end of the output", "stop", "resume resume-changes ties"},
 		{"marks before it emits", "resume", ""},
 		{"resumes behind the end", "resume", "*"},
@@ -52,6 +59,7 @@ func logFlaws() []flawed {
 		{"knows its partitions by heart", "partitions", "vanished"},
 		{"takes a missing collection for an empty one", "vanished", ""},
 		{"does not classify", "throttled", "engine"},
+		{"expects no outage", "unavailable", "engine"},
 		{"takes forbidden for the end", "forbidden", "engine"},
 		{"reads what there is", "cut truncated", "engine"},
 		{"salvages half a page", "truncated", "engine"},

@@ -39,19 +39,21 @@ rejected records, 10 not everything was looked at, 130 interrupted.`,
 		Example: `  gapless repair
   gapless repair docs --dry-run
   gapless repair docs --approve p-3f2a9c01d4e7`,
-		RunE: w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
-			approved, err := approvedConnector(ctx, p, o.approve, chosen)
-			if err != nil {
-				return err
-			}
-			return w.eachOf(chosen, func(c config.Connector) error {
-				options := engine.RepairOptions{Verify: o.options(w), Full: o.full, DryRun: o.dryRun}
-				if c.Name == approved {
-					options.Approve = o.approve
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+				approved, err := approvedConnector(ctx, p, o.approve, chosen)
+				if err != nil {
+					return err
 				}
-				return w.repairOne(ctx, p, c, options)
-			})
-		}),
+				return w.eachOf(w.comparable(chosen, args), func(c config.Connector) error {
+					options := engine.RepairOptions{Verify: o.options(w), Full: o.full, DryRun: o.dryRun}
+					if c.Name == approved {
+						options.Approve = o.approve
+					}
+					return w.repairOne(ctx, p, c, options)
+				})
+			})(cmd, args)
+		},
 	}
 	o.add(w, cmd)
 	f := cmd.Flags()

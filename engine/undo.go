@@ -360,8 +360,8 @@ func (u *undo) renounce(ctx context.Context) error {
 	if err := u.commit(ctx, c); err != nil {
 		return fmt.Errorf("remember what is undone: %w", err)
 	}
-	for _, p := range c.Partitions {
-		if err := u.baselines.of(p.ID).forget(); err != nil {
+	for _, id := range u.report.Partitions { // also such as state does not know
+		if err := u.baselines.of(id).forget(); err != nil {
 			return err
 		}
 	}

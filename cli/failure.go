@@ -70,7 +70,7 @@ func (w *world) report(err error) {
 		r.Code, r.Subject, r.Hint = e.Code.String(), e.Subject, gapless.HintFor(e)
 	}
 	if r.Hint == "" && errors.Is(err, gapless.ErrInterrupted) {
-		r.Hint = "run it again: it continues where it was"
+		r.Hint = "run it again: it goes on where it can, and begins anew where it cannot"
 	}
 	if w.json {
 		_ = w.printLine(r) // nowhere else to say it

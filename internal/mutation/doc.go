@@ -6,12 +6,13 @@
 //	go run ./internal/mutation --list
 //	go run ./internal/mutation --json > mutants.json
 //
-// The catalogue names every such line: what it keeps, which of the ten
-// invariants of the design that serves, the exact text, what stands there
-// instead, and the tests that must fail then. A text that is not in its file
-// exactly once is an error, and so is a mutant that does not compile or a test
-// that fails without it: a mutant counts as noticed only if nothing but the
-// missing line can be the reason.
+// The catalogue names every such line: what it keeps, which invariants that
+// serves, by the numbers of the ten claims of docs/reliability.md, the exact text,
+// what stands there instead, and the tests that must fail then. A text that is not
+// in its file exactly once is an error, and so is a mutant that does not compile or
+// a test that fails without it: a mutant counts as noticed only if a test fails, or
+// the program crashes, and nothing but the missing line can be the reason. A
+// process that ends in another way judges nothing.
 //
 // Everything happens in copies of the working tree below a temporary folder.
 // The exit code is 1 if a mutant survives, runs out of time, or cannot be

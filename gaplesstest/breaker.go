@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"testing"
 )
 
 // Fault is one way in which a call of an outside system goes wrong. It is also
@@ -51,7 +52,8 @@ func (f Fault) lasting() bool { return f == Unauthorized || f == Forbidden }
 // outside system wires it in once: as a [Breaker.Handler] around an HTTP
 // server, or by a [Breaker.Call] before each call of anything else. What the
 // author's own hooks do is neither counted nor broken. It is safe for
-// concurrent use.
+// concurrent use. A check makes it and hands it to New; the zero value is of no
+// use.
 type Breaker struct {
 	// EmptyPage returns the answer body without its records, as the outside
 	// system would send an empty page; the same body if it is no page. Nil
@@ -228,6 +230,21 @@ func (b *Breaker) missing(fault Fault) string {
 		return "Breaker.EmptyPage is not set"
 	}
 	return ""
+}
+
+// makeable returns those of the faults that can be made, and says which a check
+// goes without.
+func (b *Breaker) makeable(t testing.TB, faults ...Fault) []Fault {
+	t.Helper()
+	var can []Fault
+	for _, fault := range faults {
+		if missing := b.missing(fault); missing != "" {
+			unchecked(t, "calls that are "+string(fault)+": "+missing)
+			continue
+		}
+		can = append(can, fault)
+	}
+	return can
 }
 
 // hit reports whether a call has been broken since arm.

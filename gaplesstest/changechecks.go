@@ -204,6 +204,8 @@ func checkTies(t testing.TB, o *outside) {
 	s := o.changing()
 	if o.Clock != nil {
 		o.Clock(1)
+	} else {
+		unchecked(t, "that all records share one time: SourceSystem.Clock is nil")
 	}
 	start, n := o.take(s), o.some(1000, 100)
 	o.fill(0, n/2)
@@ -296,7 +298,7 @@ func checkExpired(t testing.TB, o *outside) {
 		o.fill(4, 6)
 		o.expired("that has expired", early)
 	} else {
-		t.Logf("SourceSystem.Expire is nil: only positions that were never issued are tried")
+		unchecked(t, "positions that have expired: SourceSystem.Expire is nil")
 	}
 	o.close()
 }
@@ -345,6 +347,7 @@ func checkPartitions(t testing.TB, o *outside) {
 	s = o.open()
 	o.inStep("ReadAll after partitions were split", o.readAll(s).replica, o.now(), true)
 	if _, ok := s.(gapless.ChangeReader); !ok {
+		o.close()
 		return
 	}
 	until := o.now()

@@ -61,7 +61,9 @@ func checkPushCancel(t testing.TB, w *inside) {
 	err := ends(ctx, t, "a delivery", func() error { return w.deliver(ctx, edits) })
 	classified(t, "a delivery, cancelled", err)
 	w.redeliver(edits)
-	if w.breaker.missing(Stalled) == "" {
+	if missing := w.breaker.missing(Stalled); missing != "" {
+		unchecked(t, "calls that get no answer: "+missing)
+	} else {
 		calls := w.callsOf(func() { w.redeliver(edits) })
 		for _, n := range points(calls, 6) {
 			edits = w.puts(n, n+8)

@@ -84,8 +84,9 @@ func checkSourceEngine(t testing.TB, o *outside) {
 	o.breaker.arm(0, "")
 	w.clean("the next run")
 	calls, _ := o.breaker.disarm()
+	faults := o.breaker.makeable(t, Unavailable, Cut, Truncated, Forbidden, Throttled, Blank)
 	for i, n := range points(calls, o.some(8, 3)) {
-		fault := w.fault(i)
+		fault := faults[i%len(faults)]
 		w.edit()
 		w.broken(fmt.Sprintf("call %d of %d %s", n, calls, string(fault)), func() { o.breaker.arm(n, fault) })
 	}
@@ -122,17 +123,6 @@ func (w *sourceRuns) edit() {
 	if keys || w.model(w.opened) != gapless.ModelModified {
 		w.remove(name((n + 3) % handful))
 	}
-}
-
-// fault returns one of those that can be made.
-func (w *sourceRuns) fault(i int) Fault {
-	var all []Fault
-	for _, f := range []Fault{Unavailable, Cut, Truncated, Forbidden, Throttled, Blank} {
-		if w.breaker.missing(f) == "" {
-			all = append(all, f)
-		}
-	}
-	return all[i%len(all)]
 }
 
 // clean is a run in which nothing fails; afterwards all is in step.
@@ -200,8 +190,8 @@ func checkDestinationEngine(t testing.TB, w *inside) {
 	r.clean("the first run")
 	r.edit()
 	calls := w.callsOf(func() { r.clean("the next run") })
+	faults := w.breaker.makeable(t, Unavailable, Lost, Cut, Forbidden, Throttled)
 	for i, n := range points(calls, w.some(10, 4)) {
-		faults := r.faults()
 		fault := faults[i%len(faults)]
 		r.edit()
 		w.breaker.arm(n, fault)
@@ -317,16 +307,6 @@ func (r *destinationRuns) edit() {
 	r.gone(gone)
 	p := r.partition(gone)
 	r.s.Remove(p.Collection, r.Record(p, gone, 1).Key)
-}
-
-func (r *destinationRuns) faults() []Fault {
-	var all []Fault
-	for _, f := range []Fault{Unavailable, Lost, Cut, Forbidden, Throttled} {
-		if r.breaker.missing(f) == "" {
-			all = append(all, f)
-		}
-	}
-	return all
 }
 
 // clean is a run in which nothing fails; afterwards all is in step.

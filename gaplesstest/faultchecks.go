@@ -138,7 +138,7 @@ func (r *reading) fetch(ctx context.Context, s gapless.Source, places map[string
 // complete, its error is classified, and the next process loses nothing.
 func checkFault(t testing.TB, o *outside, fault Fault) {
 	o.fill(0, handful)
-	if o.calls() == 0 {
+	if o.callsOf(o.readingAll()) == 0 {
 		t.Skip("no outside call passes the Breaker")
 	}
 	if missing := o.breaker.missing(fault); missing != "" {
@@ -147,13 +147,13 @@ func checkFault(t testing.TB, o *outside, fault Fault) {
 	o.faultyRead(fault)
 	s := o.open()
 	if _, ok := s.(gapless.KeyReader); ok {
-		o.faultyKeys(fault)
+		o.under(fault, o.readingKeys())
 	}
 	if _, ok := s.(gapless.Fetcher); ok {
 		o.faultyFetch(fault)
 	}
 	if _, ok := s.(gapless.ChangeReader); ok {
-		o.faultyChanges(fault)
+		o.under(fault, o.readingChanges())
 		o.faultyPosition(fault)
 	}
 	o.close()
@@ -162,7 +162,7 @@ func checkFault(t testing.TB, o *outside, fault Fault) {
 // attempt is one way to read under a fault.
 type attempt struct {
 	what string
-	read func(s gapless.Source, r *reading) error
+	read func(ctx context.Context, s gapless.Source, r *reading) error
 	// whole judges a reading that returned nil.
 	whole func(what string, r *reading)
 	// goOn does, in a new process, what follows an error.
@@ -172,16 +172,11 @@ type attempt struct {
 // under makes the attempt once for each outside call that can fail.
 func (o *outside) under(fault Fault, a attempt) {
 	o.t.Helper()
-	s := o.open()
-	o.breaker.arm(0, "")
-	if err := a.read(s, o.read(nil)); err != nil {
-		o.t.Fatalf("%s: %v", a.what, err)
-	}
-	calls, _ := o.breaker.disarm()
+	calls := o.callsOf(a)
 	for _, n := range points(calls, o.some(8, 3)) {
 		s, r := o.open(), o.read(nil)
 		o.breaker.arm(n, fault)
-		err := a.read(s, r)
+		err := a.read(o.t.Context(), s, r)
 		_, broken := o.breaker.disarm()
 		what := fmt.Sprintf("%s, with call %d of %d %s", a.what, n, calls, string(fault))
 		if err == nil {
@@ -200,34 +195,32 @@ func (o *outside) under(fault Fault, a attempt) {
 
 func (o *outside) faultyRead(fault Fault) {
 	o.t.Helper()
-	whole := func(what string, r *reading) { o.t.Helper(); o.inStep(what, r.replica, o.now(), true) }
 	var started positions
-	o.under(fault, attempt{
-		"ReadAll",
-		func(s gapless.Source, r *reading) error {
-			o.breaker.aside(func() { started = o.take(s) })
-			return r.all(o.t.Context(), s, nil)
-		},
-		whole,
-		func(s gapless.Source, r *reading) {
-			if _, ok := s.(gapless.Resumer); !ok {
-				r = o.read(nil)
-			}
-			o.resumed("ReadAll after a failed one", s, r, started)
-			whole("ReadAll that failed, and the next one", r)
-		},
-	})
+	a := o.readingAll()
+	read := a.read
+	a.read = func(ctx context.Context, s gapless.Source, r *reading) error {
+		o.breaker.aside(func() { started = o.take(s) })
+		return read(ctx, s, r)
+	}
+	a.goOn = func(s gapless.Source, r *reading) {
+		if _, ok := s.(gapless.Resumer); !ok {
+			r = o.read(nil)
+		}
+		o.resumed("ReadAll after a failed one", s, r, started)
+		a.whole("ReadAll that failed, and the next one", r)
+	}
+	o.under(fault, a)
 }
 
-func (o *outside) faultyKeys(fault Fault) {
-	o.t.Helper()
-	o.under(fault, attempt{
+// readingKeys is the attempt to read all keys.
+func (o *outside) readingKeys() attempt {
+	return attempt{
 		"ReadKeys",
-		func(s gapless.Source, r *reading) error {
-			list, err := partitions(o.t.Context(), s)
+		func(ctx context.Context, s gapless.Source, r *reading) error {
+			list, err := partitions(ctx, s)
 			for _, p := range list {
 				if err == nil {
-					err = r.into(o.t.Context(), p, func(out *gapless.Output) error { return s.(gapless.KeyReader).ReadKeys(o.t.Context(), p, out) })
+					err = r.into(ctx, p, func(out *gapless.Output) error { return s.(gapless.KeyReader).ReadKeys(ctx, p, out) })
 				}
 			}
 			return err
@@ -249,7 +242,7 @@ func (o *outside) faultyKeys(fault Fault) {
 			}
 		},
 		nil,
-	})
+	}
 }
 
 func (o *outside) faultyFetch(fault Fault) {
@@ -257,7 +250,7 @@ func (o *outside) faultyFetch(fault Fault) {
 	places, names := o.keysOf(o.open()), []string{name(0), name(1)}
 	o.under(fault, attempt{
 		"Fetch",
-		func(s gapless.Source, r *reading) error { return r.fetch(o.t.Context(), s, places, names) },
+		func(ctx context.Context, s gapless.Source, r *reading) error { return r.fetch(ctx, s, places, names) },
 		func(what string, r *reading) {
 			o.t.Helper()
 			for _, n := range names {
@@ -270,7 +263,8 @@ func (o *outside) faultyFetch(fault Fault) {
 	})
 }
 
-func (o *outside) faultyChanges(fault Fault) {
+// readingChanges is the attempt to read changes, which are made before.
+func (o *outside) readingChanges() attempt {
 	o.t.Helper()
 	s := o.open()
 	held, from := o.at(o.now()), o.take(s)
@@ -281,11 +275,11 @@ func (o *outside) faultyChanges(fault Fault) {
 		o.t.Helper()
 		o.inStep(what, r.replica, until, o.deletesTold(o.opened))
 	}
-	o.under(fault, attempt{
+	return attempt{
 		"ReadChanges",
-		func(s gapless.Source, r *reading) error {
+		func(ctx context.Context, s gapless.Source, r *reading) error {
 			maps.Copy(r.replica, held)
-			return r.changes(o.t.Context(), s, from, to)
+			return r.changes(ctx, s, from, to)
 		},
 		whole,
 		func(s gapless.Source, r *reading) {
@@ -294,7 +288,7 @@ func (o *outside) faultyChanges(fault Fault) {
 			}
 			whole("ReadChanges that failed, and the next one from its last mark", r)
 		},
-	})
+	}
 }
 
 // faultyPosition: a position that is taken in spite of the fault is a true one.
@@ -304,9 +298,9 @@ func (o *outside) faultyPosition(fault Fault) {
 	var taken positions
 	o.under(fault, attempt{
 		"Position",
-		func(s gapless.Source, _ *reading) (err error) {
+		func(ctx context.Context, s gapless.Source, _ *reading) (err error) {
 			at = o.now()
-			taken, err = take(o.t.Context(), s)
+			taken, err = take(ctx, s)
 			return err
 		},
 		func(what string, _ *reading) {

@@ -106,6 +106,9 @@ func checkPatch(t testing.TB, w *inside) {
 		b.Append(before)
 		c.Data = fmt.Appendf(nil, `{"n":%d,"gone":null,"new":"x"}`, e.revision)
 	}
+	if !plain {
+		unchecked(t, "which fields a patch leaves: the session is no gapless.Getter, or DestinationSystem.Record decides what a record looks like")
+	}
 	c.Op, c.Parts = gapless.OpPatch, nil
 	b.Append(c)
 	receipt := w.settled(b)

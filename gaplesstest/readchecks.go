@@ -313,9 +313,49 @@ func checkConcurrent(t testing.TB, o *outside) {
 // unless it was complete.
 func checkCancel(t testing.TB, o *outside) {
 	o.fill(0, handful)
-	whole := o.readAll(o.open())
+	s := o.open()
+	reads := []func() attempt{o.readingAll}
+	if _, ok := s.(gapless.KeyReader); ok {
+		reads = append(reads, o.readingKeys)
+	}
+	if _, ok := s.(gapless.ChangeReader); ok {
+		reads = append(reads, o.readingChanges)
+	}
+	missing := o.breaker.missing(Stalled)
+	if missing != "" {
+		unchecked(t, "calls that get no answer: "+missing)
+	}
+	for _, read := range reads {
+		a := read() // in turn, for it may make edits
+		o.interrupts(a)
+		if missing == "" {
+			o.stalls(a)
+		}
+	}
+	o.close()
+}
+
+// readingAll is the attempt to read in full.
+func (o *outside) readingAll() attempt {
+	return attempt{
+		what: "ReadAll",
+		read: func(ctx context.Context, s gapless.Source, r *reading) error { return r.all(ctx, s, nil) },
+		whole: func(what string, r *reading) {
+			o.t.Helper()
+			o.inStep(what, r.replica, o.now(), true)
+		},
+	}
+}
+
+// interrupts cancels an attempt at batches that it emits.
+func (o *outside) interrupts(a attempt) {
+	o.t.Helper()
+	whole := o.read(nil)
+	if err := a.read(o.t.Context(), o.open(), whole); err != nil {
+		o.t.Fatalf("%s: %v", a.what, err)
+	}
 	for _, n := range points(whole.batches, o.some(8, 3)) {
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(o.t.Context())
 		r, s := o.read(nil), o.open()
 		r.deaf = true
 		r.each = func(nth int) error {
@@ -324,30 +364,25 @@ func checkCancel(t testing.TB, o *outside) {
 			}
 			return nil
 		}
-		err := ends(ctx, t, "ReadAll", func() error { return r.all(ctx, s, nil) })
+		err := ends(ctx, o.t, a.what, func() error { return a.read(ctx, s, r) })
 		cancel()
-		o.cancelled(err, r)
+		o.cancelled(a, err, r)
 	}
-	o.stalls()
-	o.close()
 }
 
-func (o *outside) cancelled(err error, r *reading) {
+func (o *outside) cancelled(a attempt, err error, r *reading) {
 	o.t.Helper()
 	if err == nil {
-		o.inStep("ReadAll returned nil after its context was cancelled, as if that were all", r.replica, o.now(), true)
+		a.whole(a.what+" returned nil after its context was cancelled, as if that were all", r)
 		return
 	}
-	classified(o.t, "ReadAll, cancelled", err)
+	classified(o.t, a.what+", cancelled", err)
 }
 
-// stalls cancels reads while the outside system gives no answer.
-func (o *outside) stalls() {
+// stalls cancels an attempt while the outside system gives no answer.
+func (o *outside) stalls(a attempt) {
 	o.t.Helper()
-	if o.breaker.missing(Stalled) != "" {
-		return
-	}
-	for _, n := range points(o.calls(), o.some(6, 2)) {
+	for _, n := range points(o.callsOf(a), o.some(6, 2)) {
 		r, s := o.read(nil), o.open()
 		r.deaf = true
 		ctx, cancel := context.WithCancel(o.t.Context())
@@ -356,21 +391,24 @@ func (o *outside) stalls() {
 			settles(lag, func() bool { return o.breaker.hit() || ctx.Err() != nil })
 			cancel()
 		}()
-		err := ends(ctx, o.t, fmt.Sprintf("ReadAll, with no answer to call %d,", n), func() error { return r.all(ctx, s, nil) })
+		err := ends(ctx, o.t, fmt.Sprintf("%s, with no answer to call %d,", a.what, n), func() error { return a.read(ctx, s, r) })
 		cancel()
 		o.breaker.disarm()
-		o.cancelled(err, r)
+		o.cancelled(a, err, r)
 	}
 }
 
-// calls counts the outside calls of a full read.
-func (o *outside) calls() int {
+// callsOf counts the outside calls of an attempt that goes well.
+func (o *outside) callsOf(a attempt) int {
 	o.t.Helper()
 	s := o.open()
 	o.breaker.arm(0, "")
-	o.readAll(s)
-	n, _ := o.breaker.disarm()
-	return n
+	err := a.read(o.t.Context(), s, o.read(nil))
+	calls, _ := o.breaker.disarm()
+	if err != nil {
+		o.t.Fatalf("%s: %v", a.what, err)
+	}
+	return calls
 }
 
 // checkSourceLeaks: a source that is closed leaves nothing behind.

@@ -16,6 +16,9 @@ import (
 // one: what was pushed is lost by a crash, in whole or in part, unless it was
 // synced.
 type Destination struct {
+	// Faults is asked before each call, by these names: "open", "status",
+	// "push", "sync", "get" and "enumerate". Pushes and syncs may be
+	// [Ambiguous].
 	Faults Faults
 
 	mu          sync.Mutex

@@ -15,7 +15,10 @@ type Faults struct {
 }
 
 // Set installs plan, which is asked before every call: nth counts calls of
-// that name, total all calls, both from 1. Counting starts anew.
+// that name, total all calls, both from 1. Counting starts anew. What calls
+// there are is told by the system that the faults belong to. Calls wait while
+// plan is asked, which therefore must not use these Faults. A nil plan lets
+// everything succeed.
 func (f *Faults) Set(plan func(call string, nth, total int) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -29,7 +32,8 @@ func (f *Faults) Calls() int {
 	return f.total
 }
 
-// Check counts a call and returns the fault planned for it.
+// Check counts a call and returns the fault planned for it. It is what an
+// outside system in memory begins each call with.
 func (f *Faults) Check(call string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

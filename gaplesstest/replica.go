@@ -21,6 +21,10 @@ import (
 // unless it was synced; readers see what is synced; edits are synced at once,
 // with all that was pushed before.
 type Replica struct {
+	// Faults is asked before each call, by these names: "open", "status",
+	// "push" and "sync" of the destination, of which the last two may be
+	// [Ambiguous]; "describe", "position" and "read", before each record and
+	// each change, of the source.
 	Faults Faults
 
 	mu          sync.Mutex

@@ -17,6 +17,10 @@ import (
 // any of the three change models; what it may be asked is decided by the type
 // that [Source.As] returns.
 type Source struct {
+	// Faults is asked before each call, by these names: "describe"; "position";
+	// "read", before each record and each change in the log; "keys", before
+	// each key; "fetch", before each key that is asked for; and "end", before a
+	// read of records, changes or keys returns nil.
 	Faults Faults
 
 	mu         sync.Mutex
@@ -35,7 +39,8 @@ type logged struct {
 	deleted         bool
 }
 
-// NewSource returns an empty source with the given collections.
+// NewSource returns an empty source with the given collections. No other
+// collection can be put into: that panics.
 func NewSource(collections ...string) *Source {
 	s := &Source{records: map[string]map[string]gapless.Record{}, spoiled: map[string]spoiling{}, collection: collections}
 	for _, c := range collections {

@@ -285,3 +285,44 @@ func TestEarlierViewComesLate(t *testing.T) {
 		t.Error("the earlier view is the current one")
 	}
 }
+
+// TestKeepWithinARun deletes a record and creates it again in the next commit,
+// and replaces another twice.
+func TestKeepWithinARun(t *testing.T) {
+	t.Parallel()
+	s := session(t, open(t, Options{}), "docs", 1)
+	push(t, s, upsert("a", `{"n":1}`), upsert("b", `{"n":1}`))
+	if err := s.Keep(t.Context(), "r", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	push(t, s, upsert("b", `{"n":2}`), remove("a"))
+	push(t, s, upsert("a", `{"n":2}`), upsert("b", `{"n":3}`))
+	syncNow(t, s)
+	if diff := cmp.Diff(map[string]string{"a": `{"n":1}`, "b": `{"n":1}`}, keptOf(t, s)); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
+
+// TestPurgeLeavesThePartsOfTheRecord: a part that a patch left with the record
+// does not go with the former state that had it as well.
+func TestPurgeLeavesThePartsOfTheRecord(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	h := open(t, Options{now: func() time.Time { return now }})
+	s := session(t, h, "docs", 1)
+	push(t, s, upsert("a", `{"n":1}`, part("p", "", "text")))
+	if err := s.Keep(t.Context(), "r", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	push(t, s, patch("a", `{"n":2}`))
+	syncNow(t, s)
+	if n := len(keptOf(t, s)); n != 1 {
+		t.Fatalf("%d are kept", n)
+	}
+	for now = now.Add(3 * time.Hour); h.kept.due(now); {
+		syncNow(t, s)
+	}
+	if got := contents(t, h, "docs")["a"]; !strings.Contains(got, "text") {
+		t.Errorf("after the purge: %q", got)
+	}
+}

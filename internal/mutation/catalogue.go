@@ -23,8 +23,8 @@ import (
 //	-	the line as it is
 //	+	what stands there instead
 //
-// Blank lines separate entries; # begins a comment. The tests are run with
-// -short.
+// Blank lines separate entries; # begins a comment. The tests are run without
+// -short: what that leaves out may be what notices.
 //
 //go:embed catalogue/*.txt
 var catalogueFiles embed.FS

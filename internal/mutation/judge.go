@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -238,7 +239,7 @@ func (j *judge) run(ctx context.Context, p program, m mutant, active string) (r 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	limit := cmp.Or(m.limit, j.limit)
-	args := []string{"-test.v", "-test.timeout", limit.String(), "-test.short"}
+	args := []string{"-test.v", "-test.timeout", limit.String(), "-test.short=" + strconv.FormatBool(j.every)}
 	if !j.every || active == "" {
 		args = append(args, "-test.run", "^("+strings.Join(m.Tests, "|")+")$")
 	}

@@ -67,7 +67,8 @@ func (p *Policy) transaction(ctx context.Context, id int64) (doc []byte, none bo
 	} else if err != nil {
 		return nil, false, gapless.Because(gapless.CauseUnreadable, fmt.Errorf("%s: the answer cannot be used: %s", c.what, p.server.say(err.Error())))
 	}
-	for range members(files) {
+	for _, err := range members(files) {
+		_ = err // whoever reads the list comes across it
 		return doc, false, nil
 	}
 	return doc, true, nil

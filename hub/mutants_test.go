@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/proof"
 )
 
 // TestSerialsOfACrashAreUnknown: what a crash took back, later changes do not
@@ -324,5 +325,31 @@ func TestPurgeLeavesThePartsOfTheRecord(t *testing.T) {
 	}
 	if got := contents(t, h, "docs")["a"]; !strings.Contains(got, "text") {
 		t.Errorf("after the purge: %q", got)
+	}
+}
+
+// TestSumsOfNeighbours changes the first record of a stretch and deletes the
+// first one of the next: both are summed up as one.
+func TestSumsOfNeighbours(t *testing.T) {
+	t.Parallel()
+	h := open(t, Options{})
+	s := session(t, h, "docs", 1)
+	var list []gapless.Change
+	var first []string // keys that stretches begin at
+	for _, key := range boundaryKeys(200) {
+		list = append(list, upsert(key, `{}`))
+		if hashLevel(proof.KeyHash([]byte(key))) >= boundaryBits {
+			first = append(first, key)
+		}
+	}
+	push(t, s, list...)
+	syncNow(t, s)
+	if err := checkStored(t.Context(), h, "docs"); err != nil {
+		t.Fatal(err)
+	}
+	push(t, s, upsert(first[10], `{"n":1}`), remove(first[11]))
+	syncNow(t, s)
+	if err := checkStored(t.Context(), h, "docs"); err != nil {
+		t.Error(err)
 	}
 }

@@ -303,7 +303,7 @@ func TestAccountOfADeadRunIsNotLost(t *testing.T) {
 	w := newWorld(t, gapless.ModelLog)
 	w.mustRun()
 	w.fill(30)
-	if !w.diesAtPush(5) {
+	if !w.diesAt("push", 5) {
 		t.Fatal("a dead run says complete")
 	}
 	s := w.mustRun()
@@ -325,7 +325,7 @@ func TestAccountOfADeadRunIsNotLostAfterAResume(t *testing.T) {
 		for i := range 12 {
 			w.source.Put("r", fmt.Sprintf("k%04d", i), `{"n":"new"}`)
 		}
-		died = w.diesAtPush(n)
+		died = w.diesAt("push", n)
 		w.mustRun()
 		if !died && n < 8 {
 			t.Errorf("the run made %d pushes", n-1)
@@ -333,16 +333,21 @@ func TestAccountOfADeadRunIsNotLostAfterAResume(t *testing.T) {
 	}
 }
 
-// diesAtPush is a run whose process is not there any more from its n-th push on.
-// It reports false if there were fewer.
-func (w *world) diesAtPush(n int) bool {
+// diesAt is a run whose process is not there any more from its n-th call of a
+// name on, or of any name if that is empty. It reports false if there were fewer.
+func (w *world) diesAt(name string, n int) bool {
 	w.Helper()
 	var dead atomic.Bool
+	var calls atomic.Int64
 	ends := []*gaplesstest.Faults{&w.source.Faults, &w.dest.Faults, &w.state}
 	for _, f := range ends {
-		f.Set(func(call string, nth, _ int) error {
-			if dead.Load() || call == "push" && nth == n {
-				dead.Store(true)
+		f.Set(func(call string, _, _ int) error {
+			if name == "" || call == name {
+				if calls.Add(1) >= int64(n) {
+					dead.Store(true)
+				}
+			}
+			if dead.Load() {
 				return errFault
 			}
 			return nil
@@ -352,8 +357,8 @@ func (w *world) diesAtPush(n int) bool {
 	for _, f := range ends {
 		f.Set(nil)
 	}
-	if dead.Load() != (err != nil) {
-		w.Fatalf("dead %t: %v", dead.Load(), err)
+	if dead.Load() && err == nil {
+		w.Fatalf("dead at call %d, and complete", n)
 	}
 	return dead.Load()
 }

@@ -225,22 +225,25 @@ func TestInterruptedAccountIsSealedOnce(t *testing.T) {
 // another run that fails before it has pushed anything.
 func TestContentThatComesBackAfterAPush(t *testing.T) {
 	t.Parallel()
-	for _, again := range []bool{false, true} {
-		t.Run(fmt.Sprint("again ", again), func(t *testing.T) {
+	for _, tt := range []struct {
+		again bool
+		sync  int // that fails; the first one is of leftovers, the third has the checkpoint
+	}{{false, 2}, {true, 2}, {false, 3}, {true, 3}} {
+		t.Run(fmt.Sprintf("%+v", tt), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, gapless.ModelFull)
 			w.fill(6)
 			w.mustRun()
 			w.source.Put("r", "k0001", `{"n":"new"}`)
 			w.source.Put("r", "k0100", `{}`)
-			w.failNth(&w.dest.Faults, "sync", 2) // the first one is of leftovers
-			w.dest.Crash(100)                    // nothing pushed is lost: the destination has both
+			w.failNth(&w.dest.Faults, "sync", tt.sync)
+			w.dest.Crash(100) // nothing pushed is lost: the destination has both
 			w.source.Put("r", "k0001", `{"n":1}`)
 			w.source.Remove("r", "k0100")
-			if again {
+			if tt.again {
 				w.failAt(&w.source.Faults, "read")
 			}
-			if p := w.mustRun().Partitions[0]; p.Mode != "compare" || !again && p.Rule != "P7" {
+			if p := w.mustRun().Partitions[0]; p.Mode != "compare" || !tt.again && p.Rule != "P7" {
 				t.Errorf("rule %s, mode %s, want a comparison", p.Rule, p.Mode)
 			}
 		})

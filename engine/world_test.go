@@ -29,6 +29,8 @@ type world struct {
 	dest     *gaplesstest.Destination
 	dir      string
 	model    gapless.ChangeModel
+	as       func(gapless.Source) gapless.Source // what the engine gets for a source; nil for the source
+	kept     func(state.Store) state.Store       // and for state
 	clock    sync.Mutex
 	now      time.Time // guarded by clock
 	mapping  *mapping.Program
@@ -105,8 +107,15 @@ func (w *world) open() (*engine.Engine, state.Store) {
 	if err != nil {
 		w.Fatal(err)
 	}
+	source, kept := w.source.As(w.model), state.Store(faultyStore{store, &w.state})
+	if w.as != nil {
+		source = w.as(source)
+	}
+	if w.kept != nil {
+		kept = w.kept(kept)
+	}
 	e, err := engine.New(engine.Config{
-		Connector: connector, Source: w.source.As(w.model), Destination: w.dest, Store: faultyStore{store, &w.state},
+		Connector: connector, Source: source, Destination: w.dest, Store: kept,
 		Dir: filepath.Join(w.dir, "fingerprints"), Settings: w.settings, Mapping: w.mapping,
 		Now:    func() time.Time { return w.later(time.Millisecond) },
 		Events: func(ev engine.Event) { w.events = append(w.events, ev) },

@@ -65,7 +65,7 @@ mutants: ## Take out each safety line, one at a time, and show that a test notic
 	$(GO) run ./internal/mutation -jobs $(JOBS)
 
 reliability: ## Measure the tables of docs/reliability.md anew; takes hours
-	$(GO) run ./internal/reliability
+	$(GO) run ./internal/reliability --jobs $(JOBS)
 
 cover: ## Show how much of each package its tests reach
 	$(GO) test -p $(JOBS) -short -coverprofile=coverage.out ./...

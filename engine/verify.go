@@ -355,12 +355,11 @@ func (v *verification) verdict(t *Verified, failed error) error {
 // goingOn says what a command does next that exhausted its bounds: of the last
 // partition, in which it did.
 func (r *VerifyReport) goingOn(command string) string {
-	last := &r.Partitions[len(r.Partitions)-1]
-	if last.Next != "" {
-		return fmt.Sprintf("gapless %s %s goes on; more at a time with --max-reads and --max-time", command, r.Connector)
+	if n := len(r.Partitions); n > 0 && r.Partitions[n-1].Next == "" {
+		return fmt.Sprintf("gapless %s %s begins %s anew: allow as many --max-reads and as much --max-time as all of it takes, or set neither",
+			command, r.Connector, r.Partitions[n-1].Partition)
 	}
-	return fmt.Sprintf("gapless %s %s begins %s anew: allow as many --max-reads and as much --max-time as all of it takes, or set neither",
-		command, r.Connector, last.Partition)
+	return fmt.Sprintf("gapless %s %s goes on; more at a time with --max-reads and --max-time", command, r.Connector)
 }
 
 func amountOf(n uint64, noun string) string {

@@ -111,10 +111,16 @@ func appendRow(row any) error {
 	return errors.Join(err, f.Close())
 }
 
-// more returns by how many per cent more some runs took than others, by the
-// least of each: others on the machine can only add to it.
+// more returns by how many per cent more some runs took than those of the same
+// round, by the median: what the machine does otherwise is much the same within
+// a round, and rounds in which it is not do not count.
 func more(runs, others []time.Duration) float64 {
-	return 100 * (float64(slices.Min(runs))/float64(slices.Min(others)) - 1)
+	var ratios []float64
+	for i := range runs {
+		ratios = append(ratios, float64(runs[i])/float64(others[i]))
+	}
+	slices.Sort(ratios)
+	return 100 * (ratios[len(ratios)/2] - 1)
 }
 
 func perRecord(d time.Duration) float64 { return float64(d.Nanoseconds()) / overheadRecords }

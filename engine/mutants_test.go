@@ -272,3 +272,20 @@ func TestOrderOfDurableSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestFullRunThatFailedIsStillDue: what was asked for once is done, although the
+// fingerprints would do for a comparison.
+func TestFullRunThatFailedIsStillDue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(6)
+	w.mustRun()
+	w.source.Faults.Set(failing("read", 2, gapless.Recoverable(errFault)))
+	if _, err := w.run(engine.RunOptions{Full: true}); err == nil {
+		t.Fatal("the full run did not fail")
+	}
+	w.source.Faults.Set(nil)
+	if p := w.mustRun().Partitions[0]; p.Rule != "P4" || p.Mode != "full" {
+		t.Errorf("rule %s, mode %s, want a full run by P4", p.Rule, p.Mode)
+	}
+}

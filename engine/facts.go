@@ -211,8 +211,7 @@ func (e *Engine) chainOf(ctx context.Context, s *survey) (*chain, error) {
 			return nil, fmt.Errorf("read certificates: %w", err)
 		}
 		read.Add(c)
-		held := s.status.Checkpoints[c.Partition] // without a run if the destination keeps bare positions
-		if held.Run != "" && held.Before(c.Checkpoint) && (c.Mode != string(plan.ModeIncremental) || c.Repaired) {
+		if s.status.Checkpoints[c.Partition].Before(c.Checkpoint) && (c.Mode != string(plan.ModeIncremental) || c.Repaired) {
 			read.brought[c.Partition] = true
 		}
 	}

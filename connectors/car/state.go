@@ -86,6 +86,9 @@ func (s *session) saveModel(ctx context.Context, checkpoints []gapless.Checkpoin
 	if c.Position != "" {
 		next.State = string(c.Position)
 	}
+	if file.Next != nil && file.Next.State == s.state.position {
+		file.Last = file.Next // it is in force until the service has the next one
+	}
 	file.Next = &next
 	if err := file.save(); err != nil {
 		return err

@@ -64,7 +64,7 @@ bench: ## Measure rates, CPU and memory against a bare loop
 mutants: ## Take out each safety line, one at a time, and show that a test notices
 	$(GO) run ./internal/mutation -jobs $(JOBS)
 
-reliability: ## Measure the tables of docs/reliability.md anew; takes hours
+reliability: ## Measure the tables of docs/reliability.md anew; takes some ten minutes
 	$(GO) run ./internal/reliability --jobs $(JOBS)
 
 cover: ## Show how much of each package its tests reach

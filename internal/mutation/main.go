@@ -75,13 +75,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
-	commit, err := commitOf(ctx)
-	var verdicts []verdict
+	verdicts, err := judgeAll(ctx, o, chosen, stderr)
 	if err == nil {
-		verdicts, err = judgeAll(ctx, o, chosen, stderr)
-	}
-	if err == nil {
-		err = report(o, commit, verdicts, stdout)
+		err = report(o, verdicts, stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "mutation:", err)
@@ -114,15 +110,14 @@ func judgeAll(ctx context.Context, o options, chosen []mutant, stderr io.Writer)
 	})
 }
 
-// report prints the verdicts, which are of a commit.
-func report(o options, commit string, verdicts []verdict, w io.Writer) error {
+// report prints the verdicts.
+func report(o options, verdicts []verdict, w io.Writer) error {
 	if o.json {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "\t")
 		return e.Encode(struct {
-			Commit  string    `json:"commit"`
 			Mutants []verdict `json:"mutants"`
-		}{commit, verdicts})
+		}{verdicts})
 	}
 	counts := map[string]int{}
 	for _, v := range verdicts {

@@ -21,16 +21,6 @@ func root(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// commitOf names the commit that the working tree is of, and says whether it is
-// changed.
-func commitOf(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the commit: %w", err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
 // copyTree copies what git knows of a working tree or would add to it, as it
 // is on disk now.
 func copyTree(ctx context.Context, from, to string) error {

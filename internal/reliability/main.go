@@ -26,8 +26,8 @@ func main() {
 
 // options are the flags.
 type options struct {
-	page, only, rows string
-	jobs             int
+	page, only string
+	jobs       int
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -36,7 +36,6 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.page, "page", "docs/reliability.md", "page that the tables stand on")
 	flags.StringVar(&o.only, "only", "", "tables, separated by commas, instead of all")
-	flags.StringVar(&o.rows, "rows", "", "files with what the commands of one table have printed already, separated by commas, instead of running them")
 	flags.IntVar(&o.jobs, "jobs", 1, "mutants judged at the same time")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -44,8 +43,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.jobs < 1 {
 		return o, errors.New("reliability: --jobs is positive")
 	}
-	if flags.NArg() > 0 || o.rows != "" && (o.only == "" || strings.Contains(o.only, ",")) {
-		return o, errors.New("reliability: --rows is for one table, which --only names, and there is nothing behind the flags")
+	if flags.NArg() > 0 {
+		return o, errors.New("reliability: there is nothing behind the flags")
 	}
 	return o, nil
 }
@@ -93,11 +92,7 @@ func choose(only string) ([]section, error) {
 
 // update measures what a section shows and writes it to the page.
 func update(ctx context.Context, s *section, o options, stderr io.Writer) error {
-	measure := s.measure
-	if o.rows != "" {
-		measure = s.measured
-	}
-	rows, from, err := measure(ctx, o, stderr)
+	rows, from, err := s.measure(ctx, o, stderr)
 	if err != nil {
 		return err
 	}
@@ -117,24 +112,6 @@ func update(ctx context.Context, s *section, o options, stderr io.Writer) error 
 		return err
 	}
 	return os.WriteFile(o.page, []byte(text), 0o644) //nolint:gosec // a page is for everybody to read
-}
-
-// measured returns the rows of files that the section's command has written, and
-// where they come from, as far as the files say it.
-func (s *section) measured(_ context.Context, o options, _ io.Writer) (_ []row, from string, err error) {
-	var text []byte
-	for name := range strings.SplitSeq(o.rows, ",") {
-		part, err := os.ReadFile(name)
-		if err != nil {
-			return nil, "", err
-		}
-		text = append(text, part...)
-	}
-	rows, commits, err := s.read(text)
-	if len(commits) == 0 {
-		return rows, "The commit and the machine are not known.", err
-	}
-	return rows, "Commit `" + strings.Join(commits, "`, `") + "`; the machine is not known.", err
 }
 
 // measure runs the section's command and returns its rows, and where they come
@@ -167,17 +144,15 @@ func (s *section) measure(ctx context.Context, o options, stderr io.Writer) (_ [
 	if failed != nil {
 		return nil, "", fmt.Errorf("%w\n%s", failed, &out)
 	}
-	rows, _, err := s.read(text)
+	rows, err := s.read(text)
 	return rows, from, err
 }
 
-// read reads rows, and of which commits they are if that is told.
-func (s *section) read(text []byte) (rows []row, commits []string, err error) {
+func (s *section) read(text []byte) ([]row, error) {
 	if s.stdout {
-		return readDocuments(text)
+		return readDocument(text)
 	}
-	rows, err = readLines(bytes.NewReader(text), s)
-	return rows, nil, err
+	return readLines(bytes.NewReader(text), s)
 }
 
 // provenance says what is measured from now on, and on which machine.

@@ -5,9 +5,6 @@ import (
 	"strings"
 )
 
-// notMeasured stands in the place of a table that no command has written yet.
-const notMeasured = "Not measured yet."
-
 // begin and end mark where a table stands.
 func begin(name string) string { return "<!-- " + name + ":begin -->" }
 func end(name string) string   { return "<!-- " + name + ":end -->" }

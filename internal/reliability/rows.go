@@ -2,9 +2,7 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -58,30 +56,14 @@ func readLines(in io.Reader, s *section) ([]row, error) {
 	return rows, lines.Err()
 }
 
-// readDocuments reads rows from documents, and of which commits these are; of two
-// rows with the same id the later one counts.
-func readDocuments(text []byte) (rows []row, commits []string, err error) {
-	in := json.NewDecoder(bytes.NewReader(text))
-	for {
-		var document struct {
-			Commit  string `json:"commit"`
-			Mutants []row  `json:"mutants"`
-		}
-		err := in.Decode(&document)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("read the rows: %w", err)
-		}
-		if document.Commit != "" && !slices.Contains(commits, document.Commit) {
-			commits = append(commits, document.Commit)
-		}
-		for _, r := range document.Mutants {
-			rows = slices.DeleteFunc(rows, func(old row) bool { return old.text("id") == r.text("id") })
-			rows = append(rows, r)
-		}
+// readDocument reads the rows of a document, in the order of their ids.
+func readDocument(text []byte) ([]row, error) {
+	var document struct {
+		Mutants []row `json:"mutants"`
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.text("id"), b.text("id")) })
-	return rows, commits, nil
+	if err := json.Unmarshal(text, &document); err != nil {
+		return nil, fmt.Errorf("read the rows: %w", err)
+	}
+	slices.SortFunc(document.Mutants, func(a, b row) int { return strings.Compare(a.text("id"), b.text("id")) })
+	return document.Mutants, nil
 }

@@ -47,6 +47,7 @@ func (w *world) onChosen(
 		if err != nil {
 			return err
 		}
+		w.named = l.named
 		return w.withProject(cmd.Context(), l, func(ctx context.Context, p *service.Project) error {
 			return do(ctx, p, chosen)
 		})

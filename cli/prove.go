@@ -47,20 +47,13 @@ long ago, such as 24h. They limit what is reported; everything is checked.`,
   gapless prove --since 24h
   gapless prove docs --sample 1000
   gapless prove docs --all`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
-				options, err := o.options(w, p.Now())
-				if err != nil {
-					return err
-				}
-				compared := chosen
-				if options.All || options.Sample > 0 {
-					w.orderly.Store(true)
-					compared = w.comparable(chosen, args)
-				}
-				return w.prove(ctx, p, chosen, compared, options)
-			})(cmd, args)
-		},
+		RunE: w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+			options, err := o.options(w, p.Now())
+			if err != nil {
+				return err
+			}
+			return w.prove(ctx, p, chosen, options)
+		}),
 	}
 	o.addNamed(w, cmd)
 	f := cmd.Flags()
@@ -109,9 +102,12 @@ func instant(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, usage("%q is no time", text).WithHint("write 2026-03-01, 2026-03-01T10:00:00Z, or how long ago: 24h")
 }
 
-// prove checks the accounts of the chosen connectors; only of those compared are
-// records looked at.
-func (w *world) prove(ctx context.Context, p *service.Project, chosen, compared []config.Connector, o engine.ProveOptions) error {
+func (w *world) prove(ctx context.Context, p *service.Project, chosen []config.Connector, o engine.ProveOptions) error {
+	compared := chosen
+	if o.All || o.Sample > 0 {
+		w.orderly.Store(true)
+		compared = w.comparable(chosen)
+	}
 	reports := make([]engine.Proved, 0, len(chosen))
 	var unproved []string
 	for _, c := range chosen {

@@ -39,21 +39,19 @@ rejected records, 10 not everything was looked at, 130 interrupted.`,
 		Example: `  gapless repair
   gapless repair docs --dry-run
   gapless repair docs --approve p-3f2a9c01d4e7`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
-				approved, err := approvedConnector(ctx, p, o.approve, chosen)
-				if err != nil {
-					return err
+		RunE: w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+			approved, err := approvedConnector(ctx, p, o.approve, chosen)
+			if err != nil {
+				return err
+			}
+			return w.eachOf(w.comparable(chosen), func(c config.Connector) error {
+				options := engine.RepairOptions{Verify: o.options(w), Full: o.full, DryRun: o.dryRun}
+				if c.Name == approved {
+					options.Approve = o.approve
 				}
-				return w.eachOf(w.comparable(chosen, args), func(c config.Connector) error {
-					options := engine.RepairOptions{Verify: o.options(w), Full: o.full, DryRun: o.dryRun}
-					if c.Name == approved {
-						options.Approve = o.approve
-					}
-					return w.repairOne(ctx, p, c, options)
-				})
-			})(cmd, args)
-		},
+				return w.repairOne(ctx, p, c, options)
+			})
+		}),
 	}
 	o.add(w, cmd)
 	f := cmd.Flags()

@@ -70,11 +70,9 @@ Exit codes: 0 nothing but pending differences, 2 the two ends cannot be compared
 		Example: `  gapless verify
   gapless verify docs --max-time 10m
   gapless verify --json | jq 'select(.type == "difference")'`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
-				return w.eachOf(w.comparable(chosen, args), func(c config.Connector) error { return w.verifyOne(ctx, p, c, o.options(w)) })
-			})(cmd, args)
-		},
+		RunE: w.onChosen(&o.projectFlags, func(ctx context.Context, p *service.Project, chosen []config.Connector) error {
+			return w.eachOf(w.comparable(chosen), func(c config.Connector) error { return w.verifyOne(ctx, p, c, o.options(w)) })
+		}),
 	}
 	o.add(w, cmd)
 	return cmd
@@ -83,8 +81,8 @@ Exit codes: 0 nothing but pending differences, 2 the two ends cannot be compared
 // comparable leaves out, with a note, the two-way connectors that were chosen
 // only because the arguments name none: their sides cannot be compared. If there
 // are no others, they stay, and fail.
-func (w *world) comparable(chosen []config.Connector, args []string) []config.Connector {
-	unnamed := func(c config.Connector) bool { return c.Between != nil && !slices.Contains(args, c.Name) }
+func (w *world) comparable(chosen []config.Connector) []config.Connector {
+	unnamed := func(c config.Connector) bool { return c.Between != nil && !slices.Contains(w.named, c.Name) }
 	list := slices.DeleteFunc(slices.Clone(chosen), unnamed)
 	if len(list) == 0 {
 		return chosen

@@ -36,6 +36,8 @@ type world struct {
 	pinned *pinned
 	// json is the flag of that name, which every command has.
 	json bool
+	// named are the connectors that the command line names.
+	named []string
 	// started is set once the command line has been understood.
 	started bool
 }

@@ -38,9 +38,10 @@ import (
 // a runner that has lost its lease without knowing no longer finds it, whatever it
 // was about to write.
 type baselines struct {
-	root  string            // of the connector
-	epoch uint64            // of the last run that could push and that they know of; 0 if there is none
-	step  func(name string) // see Engine
+	root   string            // of the connector
+	epoch  uint64            // of the last run that could push and that they know of; 0 if there is none
+	epochs []uint64          // all of which there were folders
+	step   func(name string) // see Engine
 }
 
 // maxDoubt bounds the keys in doubt. Above it a full run is the better cure.

@@ -20,26 +20,19 @@ func (b baselines) dir() string { return filepath.Join(b.root, strconv.FormatUin
 // latest returns the fingerprints of the last run that could push.
 func (e *Engine) latest() (baselines, error) {
 	b := baselines{root: e.Dir, step: func(name string) { e.step(name) }}
-	epochs, err := b.epochs()
-	for _, epoch := range epochs {
-		b.epoch = max(b.epoch, epoch)
-	}
-	return b, err
-}
-
-// epochs returns of which epochs there are folders.
-func (b baselines) epochs() ([]uint64, error) {
 	entries, err := os.ReadDir(b.root)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list fingerprints: %w", err)
+		return b, fmt.Errorf("list fingerprints: %w", err)
 	}
-	var epochs []uint64
-	for _, e := range entries {
-		if epoch, err := strconv.ParseUint(e.Name(), 10, 64); err == nil && e.IsDir() {
-			epochs = append(epochs, epoch)
+	for _, entry := range entries {
+		epoch, err := strconv.ParseUint(entry.Name(), 10, 64)
+		if err != nil || !entry.IsDir() {
+			continue
 		}
+		b.epochs = append(b.epochs, epoch)
+		b.epoch = max(epoch, b.epoch)
 	}
-	return epochs, nil
+	return b, nil
 }
 
 // know reports whether the fingerprints know of everybody who could push before
@@ -69,19 +62,7 @@ func (b *baselines) handOver(epoch uint64, forget bool) error {
 	if err := durable.SyncFolder(b.root); err != nil {
 		return err
 	}
-	return b.sweep()
-}
-
-// sweep removes what is of older epochs.
-func (b *baselines) sweep() error {
-	epochs, err := b.epochs()
-	if err != nil {
-		return err
-	}
-	for _, epoch := range epochs {
-		if epoch >= b.epoch {
-			continue
-		}
+	for _, epoch := range before.epochs { // left by runs that were killed, or to be forgotten
 		if err := os.RemoveAll(baselines{root: b.root, epoch: epoch}.dir()); err != nil {
 			return fmt.Errorf("remove old fingerprints: %w", err)
 		}

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gapless-sync/gapless"
@@ -154,15 +153,7 @@ func TestLogEndsAnywhereInACommit(t *testing.T) {
 	before, after := commit("a"), commit("b")
 	_, name := logOf(t, fs)
 	for size := len(before); size <= len(after); size++ {
-		left := crash(fs, 0, 0)
-		cut, err := left.Create(name, vfs.WriteCategoryUnspecified)
-		if err == nil {
-			_, err = cut.Write(after[:size])
-			err = errors.Join(err, cut.Sync(), cut.Close())
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		left := withLog(t, crash(fs, 0, 0), name, after[:size])
 		again := open(t, Options{Dir: "hub", fs: left})
 		list, err := session(t, again, "docs", 1).Checkpoints(t.Context(), false)
 		if err != nil {

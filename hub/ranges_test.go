@@ -736,15 +736,7 @@ func TestSumsSurviveCrashes(t *testing.T) {
 				t.Fatalf("sums took %d bytes of the log", len(after)-len(before))
 			}
 			for size := len(before); size <= len(after); size += (len(after)-len(before))/60 + 1 {
-				left := crash(fs, 0, 0)
-				cut, err := left.Create(name, vfs.WriteCategoryUnspecified)
-				if err == nil {
-					_, err = cut.Write(after[:size])
-					err = errors.Join(err, cut.Sync(), cut.Close())
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
+				left := withLog(t, crash(fs, 0, 0), name, after[:size])
 				again, err := Open(t.Context(), Options{Dir: "hub", fs: left})
 				if err != nil {
 					t.Fatal(err)
@@ -755,6 +747,20 @@ func TestSumsSurviveCrashes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withLog gives a disk a log with that content.
+func withLog(t *testing.T, fs *vfs.MemFS, name string, content []byte) *vfs.MemFS {
+	t.Helper()
+	file, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err == nil {
+		_, err = file.Write(content)
+		err = errors.Join(err, file.Sync(), file.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fs
 }
 
 // logOf returns the log that the store is writing, and its name.

@@ -31,12 +31,12 @@ type world struct {
 	model    gapless.ChangeModel
 	as       func(gapless.Source) gapless.Source // what the engine gets for a source; nil for the source
 	kept     func(state.Store) state.Store       // and for state
-	clock    sync.Mutex
-	now      time.Time // guarded by clock
+	mu       sync.Mutex
+	now      time.Time // guarded by mu
 	mapping  *mapping.Program
 	settings engine.Settings
 	state    gaplesstest.Faults // consulted before each commit
-	events   []engine.Event
+	events   []engine.Event     // guarded by mu: two runners may be under way
 }
 
 // tester is what [testing.TB] and a property test have in common.
@@ -118,7 +118,7 @@ func (w *world) open() (*engine.Engine, state.Store) {
 		Connector: connector, Source: source, Destination: w.dest, Store: kept,
 		Dir: filepath.Join(w.dir, "fingerprints"), Settings: w.settings, Mapping: w.mapping,
 		Now:    func() time.Time { return w.later(time.Millisecond) },
-		Events: func(ev engine.Event) { w.events = append(w.events, ev) },
+		Events: w.happened,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -128,10 +128,16 @@ func (w *world) open() (*engine.Engine, state.Store) {
 
 // later moves the clock on.
 func (w *world) later(d time.Duration) time.Time {
-	w.clock.Lock()
-	defer w.clock.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.now = w.now.Add(d)
 	return w.now
+}
+
+func (w *world) happened(ev engine.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, ev)
 }
 
 // run performs one run in a process of its own. Leases of earlier, dead

@@ -187,6 +187,52 @@ func TestLateRefusalOfAPushThatFailed(t *testing.T) {
 	}
 }
 
+// TestLateRefusalBeforeAResume: one of the records pushed is refused when the
+// checkpoint of a mark is written. The runs that go on from there account for it
+// as refused if it lies before the mark, even if it is all that was pushed, and
+// read it again if it lies behind.
+func TestLateRefusalBeforeAResume(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mark, sync int // every so many records
+		key        string
+		rejected   uint64
+	}{
+		"before the mark": {3, 4, "q0", 1},
+		"behind the mark": {3, 4, "q3", 0},
+		"all":             {1, 1, "q0", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gapless.ModelLog)
+			w.source = gaplesstest.NewSource("q")
+			w.source.MarkEvery(c.mark)
+			w.settings.BatchRows, w.settings.SyncRecords = 1, c.sync
+			for i := range 8 {
+				w.source.Put("q", fmt.Sprint("q", i), `{}`)
+			}
+			d := &tardyDestination{Destination: w.dest, key: c.key, pushed: make(chan struct{})}
+			w.failAtCall("read", c.sync+1)
+			for _, rule := range []string{"P1", "P4"} {
+				s, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = d })
+				if s.Partitions[0].Rule != rule || gapless.KindOf(err) != gapless.KindRecoverable {
+					t.Fatalf("the run is %+v: %v", s.Partitions, err)
+				}
+				d.key = ""
+				w.failAtCall("read", 1)
+			}
+			w.source.Faults.Set(nil)
+			if s, err := w.run(engine.RunOptions{}); s.Partitions[0].Rule != "P4" || s.Partitions[0].Counts.Rejected != c.rejected {
+				t.Errorf("the last run is %+v: %v", s, err)
+			}
+			list := w.certificates()
+			if last := list[len(list)-1]; !last.Complete || last.Read.Count != 8 || last.Rejected.Count != c.rejected {
+				t.Errorf("the account is %+v", last)
+			}
+		})
+	}
+}
+
 // TestLateRefusalWhileDeleting: the fingerprints are written before the sync
 // that follows the deletes finds out, and must not count the record as held.
 func TestLateRefusalWhileDeleting(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/proof"
@@ -68,18 +69,15 @@ func (t *task) refused(b *gapless.Batch, i int, h rowHash, stage string, reason 
 	return nil
 }
 
-// refusedLate opens a dead letter for a row of an earlier batch, whose bytes
-// are gone: only the counts of the certificate can balance from here on.
+// refusedLate opens a dead letter for a row of an earlier batch, and takes it
+// off the accounts that it counts as pushed in: also that of the mark, unless it
+// was pushed behind it.
 func (t *task) refusedLate(r gapless.Rejection) {
-	c, counts := &t.books.certificate, &t.books.counts
-	c.Mapped = true
-	c.Pushed.Count--
-	c.Rejected.Count++
-	if counts.Pushed > 0 {
-		counts.Pushed--
-		counts.Synced = min(counts.Synced, counts.Pushed)
+	t.books.refusedLate()
+	if at := &t.marked.books; at.certificate.Pushed.Count > at.certificate.Synced.Count && !slices.Contains(t.marked.behind, proof.KeyHash([]byte(r.Key)).Lo) {
+		at.refusedLate()
 	}
-	t.refusedUncounted(r)
+	t.raiseLate(r)
 }
 
 // refusedUncounted is refusedLate for a row of a push that failed, which was
@@ -87,6 +85,10 @@ func (t *task) refusedLate(r gapless.Rejection) {
 func (t *task) refusedUncounted(r gapless.Rejection) {
 	t.books.certificate.Mapped = true
 	t.books.counts.Rejected++
+	t.raiseLate(r)
+}
+
+func (t *task) raiseLate(r gapless.Rejection) {
 	if t.compare != nil {
 		t.compare.Distrust(proof.KeyHash([]byte(r.Key)))
 	}

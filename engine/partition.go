@@ -47,6 +47,9 @@ type marked struct {
 	mark    gapless.Mark
 	books   books
 	logSize int64
+	// behind are the hashes of the keys pushed behind it that no sync has
+	// spoken for, by their lower halves.
+	behind []uint64
 }
 
 // batchState is what is known of the batch being processed.
@@ -299,7 +302,7 @@ func (t *task) syncWith(ctx context.Context, checkpoints ...gapless.Checkpoint) 
 	if len(checkpoints) > 0 {
 		t.checkpoint = checkpoints[0]
 	}
-	t.sinceSync, t.lastSync = 0, t.Now()
+	t.sinceSync, t.lastSync, t.marked.behind = 0, t.Now(), t.marked.behind[:0]
 	return errors.Join(refused, t.saveLetters(ctx))
 }
 
@@ -478,7 +481,9 @@ func (t *task) finish(ctx context.Context, err error) error {
 	}
 	outcome := outcomeOf(err)
 	if outcome != plan.OutcomeComplete {
-		err = errors.Join(err, t.recordFailure(ctx, outcome, err))
+		if second := t.recordFailure(ctx, outcome, err); second != nil {
+			err = withSecond(err, second)
+		}
 	}
 	s := PartitionSummary{
 		Partition: t.partition.ID, Rule: t.decision.Rule, Mode: string(t.decision.Mode), Reason: t.decision.Reason,
@@ -576,8 +581,23 @@ func (b *books) restore(text json.RawMessage) error {
 	c.Read, c.Unchanged, c.Filtered = saved.Certificate.Read, saved.Certificate.Unchanged, saved.Certificate.Filtered
 	c.Rejected, c.Pushed, c.Synced = saved.Certificate.Rejected, saved.Certificate.Pushed, saved.Certificate.Synced
 	c.Deleted, c.Started = saved.Certificate.Deleted, saved.Certificate.Started
+	c.Mapped = c.Mapped || saved.Certificate.Mapped
 	b.counts, b.unidentified, b.restored = saved.Counts, saved.Unidentified, c.Read.Count
 	return nil
+}
+
+// refusedLate says that a row which counts as pushed was not taken after all.
+// Its bytes are gone: only the counts of the certificate can balance from here on.
+func (b *books) refusedLate() {
+	c := &b.certificate
+	c.Mapped = true
+	c.Pushed.Count--
+	c.Rejected.Count++
+	b.counts.Rejected++
+	if b.counts.Pushed > 0 {
+		b.counts.Pushed--
+		b.counts.Synced = min(b.counts.Synced, b.counts.Pushed)
+	}
 }
 
 // synced says that everything pushed is durable.

@@ -95,7 +95,7 @@ func (t *task) process(ctx context.Context, b *gapless.Batch) error {
 
 // reach notes that everything up to mark is pushed.
 func (t *task) reach(mark gapless.Mark) error {
-	t.marked.mark, t.marked.books = mark, *t.books
+	t.marked.mark, t.marked.books, t.marked.behind = mark, *t.books, t.marked.behind[:0]
 	if t.compare == nil || t.dry {
 		return nil
 	}
@@ -241,6 +241,7 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 			}
 		}
 		t.books.certificate.Pushed.Add(h.delivery)
+		t.marked.behind = append(t.marked.behind, h.key.Lo)
 		accepted++
 		if len(t.open) > 0 && t.open[string(b.Key(i))] {
 			t.settled[string(b.Key(i))] = true

@@ -15,6 +15,7 @@ import (
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
 	"github.com/gapless-sync/gapless/mapping"
+	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"
 	"github.com/gapless-sync/gapless/state/sqlite"
 )
@@ -180,6 +181,20 @@ func (w *world) inStep() {
 	if !report.OK {
 		w.Fatalf("in step, but not proved:\n%s", report.Text())
 	}
+}
+
+func (w *world) certificates() []proof.Certificate {
+	w.Helper()
+	_, store := w.open()
+	defer store.Close() // only read
+	var list []proof.Certificate
+	for c, err := range store.Certificates(context.Background(), connector) {
+		if err != nil {
+			w.Fatal(err)
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 func (w *world) letters() []state.DeadLetter {

@@ -154,7 +154,9 @@ func (b *baseline) held() uint64 {
 
 // start begins an enumeration. It is compared with the table if compare is
 // set; otherwise everything goes into the log, so that it can be resumed. Keys
-// in doubt stay in doubt until it completes. A dry one leaves no trace.
+// in doubt stay in doubt until it completes. A table that was not opened, as it
+// is of another destination, goes: the log that is written anew said what has
+// become of that one since. A dry enumeration leaves no trace.
 func (b *baseline) start(memory int, compare, dry bool) (*delta.Comparison, error) {
 	if len(b.doubted) > 0 && !dry {
 		if err := b.saveDoubt(nil); err != nil {
@@ -171,6 +173,11 @@ func (b *baseline) start(memory int, compare, dry bool) (*delta.Comparison, erro
 			return nil, err
 		}
 		return b.doubt(delta.New(base, log, memory)), nil
+	}
+	if b.file == nil {
+		if err := removeIfThere(b.path + ".table"); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.newLog(0); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"testing"
 
+	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
 )
@@ -36,4 +37,28 @@ func TestDeletedByADeadRunComesBack(t *testing.T) {
 			t.Error("there are more calls than were tried")
 		})
 	}
+}
+
+// TestDestinationIsReplacedAndComesBack: a run dies that has pushed more than
+// the fingerprints know, and so does the next one, which finds another, empty
+// destination. When the first one is back, what it was given is not forgotten.
+func TestDestinationIsReplacedAndComesBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.settings.BatchRows, w.settings.SyncRecords = 1, 1
+	first, second := w.dest, gaplesstest.NewDestination("d2")
+	w.fill(2)
+	w.mustRun()
+	w.source.Put("r", "k0008", `{}`)
+	w.source.Put("r", "k0009", `{}`)
+	for _, w.dest = range []*gaplesstest.Destination{first, second} {
+		w.failAtCall("read", len(w.source.Records("r")))
+		if _, err := w.run(engine.RunOptions{}); err == nil {
+			t.Fatal("the run says complete")
+		}
+		w.source.Remove("r", "k0008")
+	}
+	w.source.Faults.Set(nil)
+	w.dest = first
+	w.mustRun()
 }

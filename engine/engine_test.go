@@ -418,6 +418,49 @@ func TestPositionThatNothingAccountsForIsNotContinuedFrom(t *testing.T) {
 	}
 }
 
+// TestOlderDestinationIsLeftAgain: a destination comes back from a backup, and
+// the run that brings the changes since dies when a sync on the way has taken
+// effect and nothing else. The next run must not go on behind what is missing.
+func TestOlderDestinationIsLeftAgain(t *testing.T) {
+	t.Parallel()
+	for _, model := range []gapless.ChangeModel{gapless.ModelLog, gapless.ModelModified} {
+		for n := 2; n <= 8; n++ {
+			w := newWorld(t, model)
+			w.source.MarkEvery(1)
+			w.settings.BatchRows, w.settings.SyncRecords = 1, 1
+			w.mustRun()
+			backup := w.dest.Snapshot()
+			w.fill(5)
+			w.mustRun()
+			w.dest.Restore(backup)
+			dead := false
+			w.dest.Faults.Set(func(call string, nth, _ int) error {
+				if last := call == "sync" && nth == n; last {
+					dead = true
+					return gaplesstest.Ambiguous(gapless.Recoverable(errFault))
+				}
+				return isDead(dead)
+			})
+			w.state.Set(func(string, int, int) error { return isDead(dead) })
+			if _, err := w.run(engine.RunOptions{}); err == nil && n < 6 {
+				t.Errorf("%s: sync %d did not fail", model, n)
+			}
+			w.dest.Faults.Set(nil)
+			w.state.Set(nil)
+			w.source.Put("r", "k0009", `{}`)
+			w.mustRun()
+		}
+	}
+}
+
+// isDead is the fault of every call of a process that is dead.
+func isDead(dead bool) error {
+	if dead {
+		return gapless.Recoverable(errFault)
+	}
+	return nil
+}
+
 // TestPositionInTheMiddleOfAnAccount: the run ends at the destination, and its
 // certificate says so, but state stays at a checkpoint in between.
 func TestPositionInTheMiddleOfAnAccount(t *testing.T) {

@@ -149,18 +149,10 @@ func (t *task) perform(ctx context.Context) error {
 	return t.complete(ctx)
 }
 
-// begin prepares the comparison, and makes durable that a full run or a key
-// enumeration has to be completed: from here on, its reason outlives a crash.
+// begin makes durable what has to outlive a crash of this run, and prepares the
+// comparison.
 func (t *task) begin(ctx context.Context) error {
-	if !t.dry && (t.decision.Mode == plan.ModeFull || t.decision.Keys) {
-		p := t.row()
-		if t.decision.Keys {
-			p.Reconciled = time.Time{}
-		} else {
-			// The log of an earlier enumeration is about to be overwritten.
-			t.inFull(&p, true)
-			p.Progress, p.LogSize = nil, 0
-		}
+	if p, announced := t.announced(); announced && !t.dry {
 		if err := t.commit(ctx, state.Commit{Partitions: []state.Partition{p}}); err != nil {
 			return fmt.Errorf("record what has to be completed: %w", err)
 		}
@@ -170,6 +162,28 @@ func (t *task) begin(ctx context.Context) error {
 		return nil
 	}
 	return t.beginEnumeration(ctx)
+}
+
+// announced returns the row that has to be known should the run die: that a full
+// run or a key enumeration has to be completed, and that changes are read once
+// more. State then goes back to the destination's checkpoint before the
+// destination goes on: what it had lost lies behind the newer one.
+func (t *task) announced() (p state.Partition, announced bool) {
+	p = t.row()
+	switch t.decision.Mode {
+	case plan.ModeFull:
+		t.inFull(&p, true)
+		p.Progress, p.LogSize = nil, 0 // the log of an earlier enumeration is about to be overwritten
+		return p, true
+	case plan.ModeIncremental:
+		if t.facts.Destination.Before(t.facts.State) {
+			p.Checkpoint, announced = t.facts.Destination, true
+		}
+	}
+	if t.decision.Keys {
+		p.Reconciled, announced = time.Time{}, true
+	}
+	return p, announced
 }
 
 // beginEnumeration opens what the enumeration is compared with: the

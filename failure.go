@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind classifies a failure by what it means for the next run.
@@ -92,6 +93,36 @@ func Expired(err error) error { return wrap(Failure{Kind: KindExpired, Err: err}
 func Because(c Cause, err error) error {
 	return wrap(Failure{Kind: KindRecoverable, Cause: c, Err: err})
 }
+
+// Later is err with the time for which the outside system has asked to be left
+// alone, as by Retry-After: whoever tries again waits that long, and gives up
+// for now if that is too long. err keeps its class; without a time it is
+// returned as it is.
+func Later(wait time.Duration, err error) error {
+	if err == nil || wait <= 0 {
+		return err
+	}
+	return &laterError{wait, err}
+}
+
+// WaitOf returns how long err asks to wait, or 0; see [Later].
+func WaitOf(err error) time.Duration {
+	if later, ok := errors.AsType[*laterError](err); ok {
+		return later.wait
+	}
+	return 0
+}
+
+type laterError struct {
+	wait time.Duration
+	err  error
+}
+
+// Error implements error.
+func (e *laterError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error that was given a time.
+func (e *laterError) Unwrap() error { return e.err }
 
 func wrap(f Failure) error {
 	if f.Err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/gapless-sync/gapless"
 )
@@ -48,6 +49,17 @@ func TestClassAndExitCode(t *testing.T) {
 				t.Errorf("exit %d, want %d", got, test.exit)
 			}
 		})
+	}
+}
+
+func TestLater(t *testing.T) {
+	err := gapless.Later(time.Minute, gapless.Because(gapless.CauseUnreachable, errors.New("busy")))
+	wrapped := fmt.Errorf("push: %w", err)
+	if gapless.WaitOf(wrapped) != time.Minute || gapless.KindOf(wrapped) != gapless.KindRecoverable || wrapped.Error() != "push: busy" {
+		t.Errorf("%v is to be tried again in %s and %s", wrapped, gapless.WaitOf(wrapped), gapless.KindOf(wrapped))
+	}
+	if gapless.Later(time.Minute, nil) != nil || gapless.WaitOf(gapless.Later(0, wrapped)) != time.Minute || gapless.WaitOf(errors.New("x")) != 0 {
+		t.Error("no error, no time and no word of one")
 	}
 }
 

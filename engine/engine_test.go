@@ -527,6 +527,27 @@ func TestRecordThatCannotBeReadIsNotDeleted(t *testing.T) {
 	w.mustRun()
 }
 
+// TestRetryComesWhenItIsTold: no sooner, and not in this run if that takes too
+// long.
+func TestRetryComesWhenItIsTold(t *testing.T) {
+	t.Parallel()
+	for asked, exit := range map[time.Duration]int{20 * time.Millisecond: gapless.ExitComplete, time.Hour: gapless.ExitRecoverable} {
+		w := newWorld(t, gapless.ModelFull)
+		w.settings.Attempts, w.settings.MaxWait = 2, 30*time.Millisecond
+		w.fill(3)
+		w.dest.Faults.Set(failing("push", 1, gapless.Later(asked, gapless.Recoverable(errFault))))
+		_, err := w.run(engine.RunOptions{})
+		if got := gapless.ExitCode(err); got != exit {
+			t.Errorf("asked to wait for %s the run ends with %d: %v", asked, got, err)
+		}
+		for _, ev := range w.events {
+			if ev.Type == engine.EventRetry && (ev.Wait < asked.Seconds() || exit != gapless.ExitComplete) {
+				t.Errorf("asked to wait for %s it tries again after %g s", asked, ev.Wait)
+			}
+		}
+	}
+}
+
 func TestReadIsTriedAgainOnlyIfNothingIsReadTwice(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -14,15 +14,18 @@ import (
 const firstWait = 200 * time.Millisecond
 
 // retry calls attempt again after recoverable failures, with exponential
-// backoff and full jitter. What it returns is the last error.
+// backoff and full jitter, but not before the time that the outside system asks
+// to wait for; if that is longer than the longest wait, a later run tries. What
+// it returns is the last error.
 func (e *Engine) retry(ctx context.Context, partition, what string, attempt func() error) error {
 	wait := firstWait
 	for n := 1; ; n++ {
 		err := attempt()
-		if err == nil || n >= e.Settings.Attempts || !retryable(err) || ctx.Err() != nil {
+		asked := gapless.WaitOf(err)
+		if err == nil || n >= e.Settings.Attempts || asked > e.Settings.MaxWait || !retryable(err) || ctx.Err() != nil {
 			return err
 		}
-		pause := time.Duration(rand.Int64N(int64(min(wait, e.Settings.MaxWait)))) + time.Millisecond
+		pause := asked + time.Duration(rand.Int64N(int64(min(wait, e.Settings.MaxWait)))) + time.Millisecond
 		wait *= 2
 		e.emit(Event{
 			Type: EventRetry, Partition: partition, Wait: pause.Seconds(),

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // Fault is one way in which a call of an outside system goes wrong. It is also
@@ -19,6 +22,9 @@ type Fault string
 const (
 	// Throttled: 429 with Retry-After: 0. The call has no effect.
 	Throttled Fault = "throttled"
+	// Postponed: 429 with Retry-After: 1. The call has no effect, and is not
+	// welcome again until the second is over.
+	Postponed Fault = "postponed"
 	// Unavailable: 503. The call has no effect.
 	Unavailable Fault = "unavailable"
 	// Unauthorized: 401, of this call and of all later ones.
@@ -40,6 +46,19 @@ const (
 	// Stalled: no answer until the caller gives up.
 	Stalled Fault = "stalled"
 )
+
+// postponement is how long a call that is [Postponed] is told to wait.
+const postponement = time.Second
+
+// NoBackoff waits in the place of a connector under check: not between its
+// attempts, so that hundreds of them take no time, but for a second or more, as a
+// [Breaker] asks for.
+func NoBackoff(ctx context.Context, wait time.Duration) error {
+	if wait < postponement {
+		return context.Cause(ctx)
+	}
+	return httpx.Sleep(ctx, wait)
+}
 
 // Error returns what happened.
 func (f Fault) Error() string { return "the outside system was broken on purpose: " + string(f) }
@@ -69,6 +88,7 @@ type Breaker struct {
 	fault    Fault
 	calls    int
 	broken   int           // calls that failed
+	told     time.Time     // when a call was postponed
 	released chan struct{} // closed when stalled calls may go
 }
 
@@ -114,13 +134,13 @@ func (b *Breaker) stall(ctx context.Context) error {
 // Handler returns the handler of an outside system that breaks when a check
 // wants it to.
 func (b *Breaker) Handler(system http.Handler) http.Handler {
-	b.Allow(Throttled, Unavailable, Unauthorized, Forbidden, Cut, Lost, Truncated, Blank, Emptied, Stalled)
+	b.Allow(Throttled, Postponed, Unavailable, Unauthorized, Forbidden, Cut, Lost, Truncated, Blank, Emptied, Stalled)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch fault := b.next(); fault {
 		case "":
 			system.ServeHTTP(w, r)
-		case Throttled:
-			w.Header().Set("Retry-After", "0")
+		case Throttled, Postponed:
+			w.Header().Set("Retry-After", map[Fault]string{Throttled: "0", Postponed: "1"}[fault])
 			http.Error(w, "too many requests", http.StatusTooManyRequests)
 		case Unavailable:
 			http.Error(w, "unavailable", http.StatusServiceUnavailable)
@@ -181,6 +201,9 @@ func (b *Breaker) next() Fault {
 		return ""
 	}
 	b.broken++
+	if b.fault == Postponed {
+		b.told = time.Now()
+	}
 	return b.fault
 }
 
@@ -189,7 +212,7 @@ func (b *Breaker) next() Fault {
 func (b *Breaker) arm(at int, fault Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.armed, b.at, b.fault, b.calls, b.broken = true, at, fault, 0, 0
+	b.armed, b.at, b.fault, b.calls, b.broken, b.told = true, at, fault, 0, 0, time.Time{}
 }
 
 // disarm lets all calls go well again and returns how many there were, and how
@@ -252,4 +275,15 @@ func (b *Breaker) hit() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.broken > 0
+}
+
+// waited fails t if what ended well just now has not waited for the time that
+// one of its calls was told to wait.
+func (b *Breaker) waited(t testing.TB, what string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.told.IsZero() && time.Since(b.told) < postponement {
+		t.Errorf("%s: it was told to wait for %s (Retry-After), and was done before that", what, postponement)
+	}
 }

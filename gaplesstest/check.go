@@ -95,9 +95,12 @@ func classifiedAs(t testing.TB, what string, fault Fault, err error) {
 	classified(t, what, err)
 	failure, _ := errors.AsType[*gapless.Failure](err)
 	switch fault {
-	case Throttled, Unavailable, Cut, Lost:
+	case Throttled, Postponed, Unavailable, Cut, Lost:
 		if gapless.KindOf(err) != gapless.KindRecoverable {
 			t.Errorf("%s: passes by itself, yet the error says %s: %v", what, gapless.KindOf(err), err)
+		}
+		if fault == Postponed && gapless.WaitOf(err) < postponement {
+			t.Errorf("%s: the engine would try again at once: wrap the error by gapless.Later, or wait: %v", what, err)
 		}
 	case Unauthorized, Forbidden:
 		if failure == nil || failure.Cause != gapless.CauseAuthentication && failure.Cause != gapless.CauseForbidden {

@@ -120,8 +120,8 @@ func destinationChecks() []check[*inside] {
 		{"identity", checkIdentity},
 	}
 	for _, fault := range []Fault{Throttled, Unavailable, Unauthorized, Forbidden, Cut, Lost, Truncated, Blank} {
-		checks = append(checks, check[*inside]{string(fault), func(t testing.TB, w *inside) { checkPushFault(t, w, fault) }})
+		checks = append(checks, check[*inside]{string(fault), func(_ testing.TB, w *inside) { checkPushFault(w, fault) }})
 	}
-	return append(checks, check[*inside]{"cancel", checkPushCancel}, check[*inside]{"leaks", checkDestinationLeaks},
+	return append(checks, check[*inside]{"retry-after", checkPushRetryAfter}, check[*inside]{"cancel", checkPushCancel}, check[*inside]{"leaks", checkDestinationLeaks},
 		check[*inside]{"engine", checkDestinationEngine})
 }

@@ -107,8 +107,8 @@ func sourceChecks() []check[*outside] {
 		{"vanished", checkVanished},
 	}
 	for _, fault := range []Fault{Throttled, Unavailable, Unauthorized, Forbidden, Cut, Truncated, Blank, Emptied} {
-		checks = append(checks, check[*outside]{string(fault), func(t testing.TB, o *outside) { checkFault(t, o, fault) }})
+		checks = append(checks, check[*outside]{string(fault), func(_ testing.TB, o *outside) { checkFault(o, fault) }})
 	}
-	return append(checks, check[*outside]{"cancel", checkCancel}, check[*outside]{"leaks", checkSourceLeaks},
+	return append(checks, check[*outside]{"retry-after", checkRetryAfter}, check[*outside]{"cancel", checkCancel}, check[*outside]{"leaks", checkSourceLeaks},
 		check[*outside]{"engine", checkSourceEngine})
 }

@@ -8,37 +8,62 @@ import (
 
 // checkPushFault: whichever outside call fails in this way, tried again it ends
 // in the same state, and the error is classified.
-func checkPushFault(t testing.TB, w *inside, fault Fault) {
-	calls := w.callsOf(func() {
-		if err := w.deliver(t.Context(), w.puts(0, 8)); err != nil {
-			t.Fatal(err)
+func checkPushFault(w *inside, fault Fault) {
+	calls := w.makeable(fault)
+	for _, n := range points(calls, w.some(10, 6)) {
+		w.underAt(fault, n, calls)
+	}
+	w.exit()
+}
+
+// checkPushRetryAfter: a destination that is told to come back in a second does
+// not do so before; it waits, or leaves it to a later run.
+func checkPushRetryAfter(t testing.TB, w *inside) {
+	calls := w.makeable(Postponed)
+	w.underAt(Postponed, calls/2+1, calls)
+	w.exit()
+}
+
+// makeable returns how many calls a delivery makes, and skips the test if no
+// fault of the kind can meet them.
+func (w *inside) makeable(fault Fault) (calls int) {
+	w.t.Helper()
+	calls = w.callsOf(func() {
+		if err := w.deliver(w.t.Context(), w.puts(0, 8)); err != nil {
+			w.t.Fatal(err)
 		}
 	})
 	if calls == 0 {
-		t.Skip("no outside call passes the Breaker")
+		w.t.Skip("no outside call passes the Breaker")
 	}
 	if missing := w.breaker.missing(fault); missing != "" {
-		t.Skip(missing)
+		w.t.Skip(missing)
 	}
-	for _, n := range points(calls, w.some(10, 6)) {
-		edits := append(w.puts(n, n+8), w.gone(name(n)), w.next(name(n+3)))
-		w.breaker.arm(n, fault)
-		err := w.deliver(t.Context(), edits)
-		_, broken := w.breaker.disarm()
-		what := fmt.Sprintf("call %d of %d %s", n, calls, string(fault))
-		switch {
-		case err == nil && broken > 0 && fault.lasting():
-			t.Errorf("%s: everything returned nil, as if it had been allowed", what)
-		case err != nil:
-			classifiedAs(t, what, fault, err)
-			w.dies()
-			if err := w.deliver(t.Context(), edits); err != nil {
-				t.Fatalf("the next process after one with %s: %v", what, err)
-			}
+	return calls
+}
+
+// underAt delivers with one of the outside calls failing, and once more if that
+// was an error.
+func (w *inside) underAt(fault Fault, n, calls int) {
+	w.t.Helper()
+	edits := append(w.puts(n, n+8), w.gone(name(n)), w.next(name(n+3)))
+	w.breaker.arm(n, fault)
+	err := w.deliver(w.t.Context(), edits)
+	_, broken := w.breaker.disarm()
+	what := fmt.Sprintf("call %d of %d %s", n, calls, string(fault))
+	switch {
+	case err == nil && broken > 0 && fault.lasting():
+		w.t.Errorf("%s: everything returned nil, as if it had been allowed", what)
+	case err != nil:
+		classifiedAs(w.t, what, fault, err)
+		w.dies()
+		if err := w.deliver(w.t.Context(), edits); err != nil {
+			w.t.Fatalf("the next process after one with %s: %v", what, err)
 		}
-		w.has("after a delivery with "+what, w.now())
+	default:
+		w.breaker.waited(w.t, what)
 	}
-	w.exit()
+	w.has("after a delivery with "+what, w.now())
 }
 
 // dies ends the process without caring how its session closes.

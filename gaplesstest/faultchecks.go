@@ -136,14 +136,8 @@ func (r *reading) fetch(ctx context.Context, s gapless.Source, places map[string
 
 // checkFault: whichever outside call fails in this way, a read says so or is
 // complete, its error is classified, and the next process loses nothing.
-func checkFault(t testing.TB, o *outside, fault Fault) {
-	o.fill(0, handful)
-	if o.callsOf(o.readingAll()) == 0 {
-		t.Skip("no outside call passes the Breaker")
-	}
-	if missing := o.breaker.missing(fault); missing != "" {
-		t.Skip(missing)
-	}
+func checkFault(o *outside, fault Fault) {
+	o.makeable(fault)
 	o.faultyRead(fault)
 	s := o.open()
 	if _, ok := s.(gapless.KeyReader); ok {
@@ -155,6 +149,34 @@ func checkFault(t testing.TB, o *outside, fault Fault) {
 	if _, ok := s.(gapless.ChangeReader); ok {
 		o.under(fault, o.readingChanges())
 		o.faultyPosition(fault)
+	}
+	o.close()
+}
+
+// makeable makes records, and skips the test if no fault of the kind can meet
+// who reads them.
+func (o *outside) makeable(fault Fault) {
+	o.t.Helper()
+	o.fill(0, handful)
+	if o.callsOf(o.readingAll()) == 0 {
+		o.t.Skip("no outside call passes the Breaker")
+	}
+	if missing := o.breaker.missing(fault); missing != "" {
+		o.t.Skip(missing)
+	}
+}
+
+// checkRetryAfter: a source that is told to come back in a second does not do so
+// before; it waits, or leaves it to a later run.
+func checkRetryAfter(t testing.TB, o *outside) {
+	o.makeable(Postponed)
+	attempts := []attempt{o.readingAll()}
+	if _, ok := o.open().(gapless.ChangeReader); ok {
+		attempts = append(attempts, o.readingChanges())
+	}
+	for _, a := range attempts {
+		calls := o.callsOf(a)
+		o.underAt(Postponed, a, calls/2+1, calls)
 	}
 	o.close()
 }
@@ -174,22 +196,29 @@ func (o *outside) under(fault Fault, a attempt) {
 	o.t.Helper()
 	calls := o.callsOf(a)
 	for _, n := range points(calls, o.some(8, 3)) {
-		s, r := o.open(), o.read(nil)
-		o.breaker.arm(n, fault)
-		err := a.read(o.t.Context(), s, r)
-		_, broken := o.breaker.disarm()
-		what := fmt.Sprintf("%s, with call %d of %d %s", a.what, n, calls, string(fault))
-		if err == nil {
-			if broken > 0 && fault.lasting() {
-				o.t.Errorf("%s: it returned nil, as if nothing had been withheld", what)
-			}
-			a.whole(what+": it returned nil", r)
-			continue
+		o.underAt(fault, a, n, calls)
+	}
+}
+
+// underAt makes the attempt with one of its outside calls failing.
+func (o *outside) underAt(fault Fault, a attempt, n, calls int) {
+	o.t.Helper()
+	s, r := o.open(), o.read(nil)
+	o.breaker.arm(n, fault)
+	err := a.read(o.t.Context(), s, r)
+	_, broken := o.breaker.disarm()
+	what := fmt.Sprintf("%s, with call %d of %d %s", a.what, n, calls, string(fault))
+	if err == nil {
+		if broken > 0 && fault.lasting() {
+			o.t.Errorf("%s: it returned nil, as if nothing had been withheld", what)
 		}
-		classifiedAs(o.t, what, fault, err)
-		if a.goOn != nil {
-			a.goOn(o.open(), r)
-		}
+		o.breaker.waited(o.t, what)
+		a.whole(what+": it returned nil", r)
+		return
+	}
+	classifiedAs(o.t, what, fault, err)
+	if a.goOn != nil {
+		a.goOn(o.open(), r)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // inside is the outside system of a destination under check, and the account
@@ -294,7 +295,9 @@ func (w *inside) twice(ctx context.Context, do func() error) error {
 		again = false
 	}
 	if again {
-		err = do()
+		if httpx.Sleep(ctx, gapless.WaitOf(err)) == nil {
+			err = do()
+		}
 	}
 	return err
 }

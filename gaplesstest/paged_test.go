@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gapless-sync/gapless"
 )
@@ -161,6 +162,8 @@ func (s *pagedSource) get(ctx context.Context, into any, path string, query ...s
 	switch {
 	case answer.StatusCode == http.StatusForbidden && s.flaw == "takes forbidden for the end":
 		return json.Unmarshal([]byte(`{"end":true}`), into)
+	case answer.StatusCode == http.StatusTooManyRequests && s.flaw == "comes back at once":
+		return s.get(ctx, into, path, query...)
 	case answer.StatusCode == http.StatusTooManyRequests && s.flaw == "does not classify":
 		return errors.New("status 429")
 	case answer.StatusCode == http.StatusServiceUnavailable && s.flaw == "expects no outage":
@@ -174,7 +177,11 @@ func (s *pagedSource) get(ctx context.Context, into any, path string, query ...s
 	case answer.StatusCode == http.StatusNotFound:
 		return gapless.Unrecoverable(errors.New("no such collection"))
 	case answer.StatusCode != http.StatusOK:
-		return gapless.Recoverable(fmt.Errorf("status %d", answer.StatusCode))
+		seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+		if s.flaw == "forgets the time" {
+			seconds = 0
+		}
+		return gapless.Later(time.Duration(seconds)*time.Second, gapless.Recoverable(fmt.Errorf("status %d", answer.StatusCode)))
 	}
 	var body bytes.Buffer
 	if _, err := body.ReadFrom(answer.Body); err != nil && s.flaw != "reads what there is" {

@@ -48,6 +48,10 @@ func (s *shelf) call(ctx context.Context, effect func() error) error {
 		errors.Is(fault, Unauthorized) && s.flaw == "takes unauthorized for done",
 		errors.Is(fault, Forbidden) && s.flaw == "takes forbidden for done":
 		return nil
+	case errors.Is(fault, Postponed) && s.flaw == "comes back at once":
+		return s.call(ctx, effect)
+	case errors.Is(fault, Postponed) && s.flaw != "forgets the time":
+		return gapless.Later(postponement, mean(fault))
 	case fault != nil && !takesEffect(fault):
 		return mean(fault)
 	}
@@ -338,7 +342,7 @@ func (s *shelfSession) Get(ctx context.Context, p gapless.Partition, key string)
 // shelfCase is a shelf and its destination under check.
 func shelfCase(flaw string) DestinationCase {
 	return DestinationCase{New: func(t testing.TB, b *Breaker) DestinationSystem {
-		b.Allow(Cut, Lost, Truncated, Blank, Stalled)
+		b.Allow(Postponed, Cut, Lost, Truncated, Blank, Stalled)
 		s := newShelf(t, b, flaw)
 		return DestinationSystem{
 			Open: func() gapless.Destination { return &process{shelf: s} },
@@ -413,6 +417,8 @@ func destinationFlaws() []flawed {
 		{"takes unauthorized for done", "unauthorized", ""},
 		{"takes forbidden for done", "forbidden", "engine"},
 		{"cleans up after a failure", "cut lost", "truncated blank data-first engine"},
+		{"comes back at once", "retry-after", ""},
+		{"forgets the time", "retry-after", ""},
 		{"waits forever", "cancel", ""},
 		{"leaves a goroutine behind", "leaks", ""},
 		{"leaves a file open", "leaks", ""},

@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/gaplesstest"
+	"github.com/gapless-sync/gapless/httpx"
 )
 
 // stock is a source under test: a JSON array of articles behind a URL.
@@ -36,7 +38,7 @@ func (s stock) ReadAll(ctx context.Context, _ gapless.Partition, _ gapless.Mark,
 	case http.StatusForbidden:
 		return gapless.Because(gapless.CauseForbidden, fmt.Errorf("status %s", answer.Status))
 	default:
-		return gapless.Recoverable(fmt.Errorf("status %s", answer.Status))
+		return gapless.Later(httpx.RetryAfter(answer.Header, time.Now()), gapless.Recoverable(fmt.Errorf("status %s", answer.Status)))
 	}
 	var articles []json.RawMessage
 	if err := json.NewDecoder(answer.Body).Decode(&articles); err != nil {

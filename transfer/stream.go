@@ -283,10 +283,7 @@ func (g *group) fail(p *pending, err error) {
 
 // pause waits before the next call.
 func (g *group) pause(ctx context.Context, vain int, because error) error {
-	wait := httpx.Backoff(vain)
-	if later, ok := errors.AsType[*laterError](because); ok {
-		wait = max(wait, later.wait)
-	}
+	wait := max(httpx.Backoff(vain), gapless.WaitOf(because))
 	path := ""
 	for _, p := range g.files {
 		if p.done {

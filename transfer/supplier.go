@@ -50,21 +50,3 @@ type Supplier interface {
 	// any other, and where credentials are refused, the transfer stops.
 	Supply(ctx context.Context, files []Wanted, deliver Deliver) error
 }
-
-// Later is err with the time that the supplier was asked to wait before it tries
-// again.
-func Later(wait time.Duration, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &laterError{wait: wait, err: err}
-}
-
-type laterError struct {
-	wait time.Duration
-	err  error
-}
-
-func (e *laterError) Error() string { return e.err.Error() }
-
-func (e *laterError) Unwrap() error { return e.err }

@@ -194,7 +194,7 @@ func TestEvents(t *testing.T) {
 	job := Job{Dir: t.TempDir(), Files: listOf(fileOf("a", s["a"]), unhashed), AllowUnverified: true, Group: 2, Streams: 1, sleep: noWait}
 	job.Supplier = supplierFunc(func(ctx context.Context, files []Wanted, deliver Deliver) error {
 		if calls++; calls == 1 {
-			return Later(time.Hour, gapless.Recoverable(errors.New("busy")))
+			return gapless.Later(time.Hour, gapless.Recoverable(errors.New("busy")))
 		}
 		return s.supply(ctx, files, deliver)
 	})

@@ -95,7 +95,7 @@ func (c *Client) send(ctx context.Context, call *call, read func(status int, bod
 		}
 		refused, ok := errors.AsType[*Error](err)
 		if ok && !httpx.Transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries || begun && call.once {
-			return err
+			return gapless.Later(wait, err)
 		}
 		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
 			return fmt.Errorf("%s: %w", call.what, err)

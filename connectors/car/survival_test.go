@@ -96,10 +96,11 @@ func (i *installation) replace() {
 	i.start()
 }
 
-// client returns one that asks so often again, without waiting.
+// client returns one that asks so often again, and waits no longer than it is
+// told to.
 func (i *installation) client(retries int) *Client {
 	i.t.Helper()
-	c, err := NewClient(ClientOptions{URL: i.url, Key: "k", Password: "p", Timeout: time.Minute, Retries: retries, sleep: noSleep})
+	c, err := NewClient(ClientOptions{URL: i.url, Key: "k", Password: "p", Timeout: time.Minute, Retries: retries, sleep: gaplesstest.NoBackoff})
 	i.must(err)
 	i.t.Cleanup(c.Close)
 	return c

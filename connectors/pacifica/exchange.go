@@ -170,7 +170,7 @@ func (s *server) send(ctx context.Context, c *call) (*answer, error) {
 			return nil, fmt.Errorf("%s: %w", c.what, context.Cause(ctx))
 		}
 		if !again(err) || attempt >= s.access.Retries {
-			return nil, err
+			return nil, gapless.Later(wait, err)
 		}
 		if err := s.access.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.what, err)

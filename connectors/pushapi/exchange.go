@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/httpx"
 )
 
@@ -69,7 +70,7 @@ func (c *HTTPPushAPI) send(ctx context.Context, call *call) (*reply, error) {
 			return nil, fmt.Errorf("%s: %w", call.command, context.Cause(ctx))
 		}
 		if call.once || attempt >= c.opts.Retries || !errors.Is(err, ErrServerUnavailable) && !transient(err) {
-			return nil, c.diagnose(ctx, call, err)
+			return nil, gapless.Later(wait, c.diagnose(ctx, call, err))
 		}
 		if c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))) != nil {
 			return nil, err

@@ -1,16 +1,14 @@
 package pushapi
 
 import (
-	"context"
-	"time"
-
 	"github.com/gapless-sync/gapless"
+	"github.com/gapless-sync/gapless/gaplesstest"
 )
 
-// Impatient are the options of a client that waits for nothing between its
-// attempts.
+// Impatient are the options of a client that waits no longer than it is told to
+// between its attempts.
 func Impatient(o HTTPOptions) HTTPOptions {
-	o.sleep = func(ctx context.Context, _ time.Duration) error { return context.Cause(ctx) }
+	o.sleep = gaplesstest.NoBackoff
 	return o
 }
 

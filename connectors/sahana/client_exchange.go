@@ -162,7 +162,7 @@ func (c *client) send(ctx context.Context, call *call, read func(a *answer) erro
 			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
 		}
 		if !again(err) || attempt >= c.opts.Retries || begun && call.once {
-			return err
+			return gapless.Later(wait, err)
 		}
 		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
 			return fmt.Errorf("%s: %w", call.what, err)

@@ -148,12 +148,12 @@ func (e *eden) clock(seconds int) {
 }
 
 // connectTo returns clients of a place behind a breaker, which ask so often
-// again, without waiting.
+// again, and wait no longer than they are told to.
 func connectTo(t testing.TB, p place, b *gaplesstest.Breaker, retries int) func() *client {
 	listener := httptest.NewServer(b.Handler(p))
 	t.Cleanup(listener.Close)
 	return func() *client {
-		c, err := newClient(clientOptions{URL: listener.URL + "/eden", Login: login, Password: password, Timeout: 20 * time.Second, Retries: retries, sleep: noSleep})
+		c, err := newClient(clientOptions{URL: listener.URL + "/eden", Login: login, Password: password, Timeout: 20 * time.Second, Retries: retries, sleep: gaplesstest.NoBackoff})
 		if err != nil {
 			t.Fatal(err)
 		}

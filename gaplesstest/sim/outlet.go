@@ -106,6 +106,7 @@ func (s *session) Push(ctx context.Context, b *gapless.Batch) (receipt gapless.R
 			s.rows.accepted++
 			s.world.trace.add("%d push %s %s refused %t tardy %t", s.number, part.ID, describe(c), refused != nil, late)
 		}
+		tardy = slices.DeleteFunc(tardy, func(r gapless.Rejection) bool { return names(receipt.Rejected, r.Key) }) // it is refused already
 		return nil
 	})
 	s.world.mu.Lock()
@@ -127,7 +128,7 @@ func (s *session) Push(ctx context.Context, b *gapless.Batch) (receipt gapless.R
 func (a *partAccount) accept(p *part, b *gapless.Batch, rejected []gapless.Rejection) {
 	for i := range b.Rows {
 		key := string(b.Key(i))
-		if slices.ContainsFunc(rejected, func(r gapless.Rejection) bool { return r.Key == key }) {
+		if names(rejected, key) {
 			a.rejected[key] = len(p.records[key].history)
 			continue
 		}
@@ -136,6 +137,11 @@ func (a *partAccount) accept(p *part, b *gapless.Batch, rejected []gapless.Rejec
 		a.pushed++
 		a.accepted.Add(proof.Delivery(keyHash, content))
 	}
+}
+
+// names reports whether a key is among those that are rejected.
+func names(rejected []gapless.Rejection, key string) bool {
+	return slices.ContainsFunc(rejected, func(r gapless.Rejection) bool { return r.Key == key })
 }
 
 // textOf identifies the rows of a batch.

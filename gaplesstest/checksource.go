@@ -105,6 +105,7 @@ func sourceChecks() []check[*outside] {
 		{"expired", checkExpired},
 		{"partitions", checkPartitions},
 		{"vanished", checkVanished},
+		{"sums", checkSums},
 	}
 	for _, fault := range []Fault{Throttled, Unavailable, Unauthorized, Forbidden, Cut, Truncated, Blank, Emptied} {
 		checks = append(checks, check[*outside]{string(fault), func(_ testing.TB, o *outside) { checkFault(o, fault) }})

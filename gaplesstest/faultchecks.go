@@ -24,25 +24,13 @@ func checkKeys(t testing.TB, o *outside) {
 	versions := func(read func(ctx context.Context, p gapless.Partition, out *gapless.Output) error) map[string]string {
 		found := map[string]string{}
 		for _, p := range o.partitions(s) {
-			out := gapless.NewOutput(t.Context(), p, batchRows, 0, func(_ context.Context, b *gapless.Batch) (*gapless.Batch, error) {
-				for i := range b.Rows {
-					found[p.Collection+"/"+string(b.Key(i))] = string(b.Version(i))
-				}
-				return &gapless.Batch{}, nil
+			o.rows(p, read, func(b *gapless.Batch, i int) {
+				found[p.Collection+"/"+string(b.Key(i))] = string(b.Version(i))
 			})
-			err := read(t.Context(), p, out)
-			if err == nil {
-				err = out.Flush()
-			}
-			if err != nil {
-				t.Fatalf("read %s: %v", p.ID, err)
-			}
 		}
 		return found
 	}
-	records := versions(func(ctx context.Context, p gapless.Partition, out *gapless.Output) error {
-		return s.ReadAll(ctx, p, "", out)
-	})
+	records := versions(everything(s))
 	keys := versions(s.(gapless.KeyReader).ReadKeys)
 	for key, version := range keys {
 		if version == "" {
@@ -57,6 +45,31 @@ func checkKeys(t testing.TB, o *outside) {
 		t.Errorf("keys and versions (-ReadAll +ReadKeys):\n%s", diff)
 	}
 	o.close()
+}
+
+// rows calls fn for every row that read emits.
+func (o *outside) rows(p gapless.Partition, read func(context.Context, gapless.Partition, *gapless.Output) error, fn func(b *gapless.Batch, i int)) {
+	o.t.Helper()
+	out := gapless.NewOutput(o.t.Context(), p, batchRows, 0, func(_ context.Context, b *gapless.Batch) (*gapless.Batch, error) {
+		for i := range b.Rows {
+			fn(b, i)
+		}
+		return &gapless.Batch{}, nil
+	})
+	err := read(o.t.Context(), p, out)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		o.t.Fatalf("read %s: %v", p.ID, err)
+	}
+}
+
+// everything reads a partition as [outside.rows] has it read.
+func everything(s gapless.Source) func(context.Context, gapless.Partition, *gapless.Output) error {
+	return func(ctx context.Context, p gapless.Partition, out *gapless.Output) error {
+		return s.ReadAll(ctx, p, "", out)
+	}
 }
 
 // checkFetch: fetched records are as they are now, and a key that does not

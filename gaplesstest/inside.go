@@ -151,7 +151,7 @@ func (w *inside) took(receipt gapless.Receipt) {
 }
 
 // sync syncs with a checkpoint of every partition.
-func (w *inside) sync() {
+func (w *inside) sync() gapless.Receipt {
 	w.t.Helper()
 	receipt, err := w.session.Sync(w.t.Context(), w.checkpoints(w.now()))
 	if err != nil {
@@ -159,6 +159,7 @@ func (w *inside) sync() {
 	}
 	w.took(receipt)
 	w.synced = w.now()
+	return receipt
 }
 
 // save pushes edits and syncs.

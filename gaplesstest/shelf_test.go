@@ -30,6 +30,8 @@ type shelf struct {
 	flushed     shelved // survives a crash
 	pushed      shelved
 	checkpoints map[string]gapless.Checkpoint
+	full        map[[2]string]bool // pushed since a full run began; nil outside of one
+	serial      uint64
 }
 
 type shelved map[[2]string]gapless.Record // by collection and key
@@ -235,6 +237,10 @@ func (s *shelfSession) push(b *gapless.Batch, expect []gapless.Expectation) (rec
 }
 
 func (s *shelfSession) apply(at [2]string, c gapless.Change, had gapless.Record) {
+	s.serial++
+	if s.full != nil {
+		s.full[at] = true
+	}
 	switch {
 	case c.Op == gapless.OpDelete:
 		delete(s.pushed, at)
@@ -257,7 +263,7 @@ func (s *shelfSession) apply(at [2]string, c gapless.Change, had gapless.Record)
 // Sync makes two calls: one for the data, one for the checkpoints.
 func (s *shelfSession) Sync(ctx context.Context, checkpoints []gapless.Checkpoint) (gapless.Receipt, error) {
 	s.failed = s.sync(ctx, checkpoints)
-	receipt := gapless.Receipt{Rejected: s.late}
+	receipt := gapless.Receipt{Rejected: s.late, Serial: s.serial}
 	s.late = nil
 	return receipt, s.failed
 }
@@ -339,6 +345,45 @@ func (s *shelfSession) Get(ctx context.Context, p gapless.Partition, key string)
 	return r, err
 }
 
+// Searchable implements [gapless.Searchable].
+func (s *shelfSession) Searchable(ctx context.Context, serial uint64) (known bool, err error) {
+	err = s.call(ctx, func() error {
+		known = serial <= s.serial && s.flaw != "never shows anything" || s.flaw == "shows what is to come"
+		return nil
+	})
+	return known, err
+}
+
+// BeginFull implements [gapless.FullRunner].
+func (s *shelfSession) BeginFull(ctx context.Context, resumed bool) error {
+	return s.call(ctx, func() error {
+		if err := s.check(true); err != nil {
+			return err
+		}
+		switch {
+		case !resumed || s.flaw == "forgets what a full run held":
+			s.full = map[[2]string]bool{}
+		case s.full == nil:
+			return gapless.Expired(errors.New("no full run was broken off"))
+		}
+		return nil
+	})
+}
+
+// EndFull implements [gapless.FullRunner].
+func (s *shelfSession) EndFull(ctx context.Context) error {
+	return s.call(ctx, func() error {
+		if err := s.check(true); err != nil {
+			return err
+		}
+		if s.flaw != "retires nothing" {
+			maps.DeleteFunc(s.pushed, func(at [2]string, _ gapless.Record) bool { return !s.full[at] })
+		}
+		s.full = nil
+		return nil
+	})
+}
+
 // shelfCase is a shelf and its destination under check.
 func shelfCase(flaw string) DestinationCase {
 	return DestinationCase{New: func(t testing.TB, b *Breaker) DestinationSystem {
@@ -398,6 +443,11 @@ func destinationFlaws() []flawed {
 		{"lists whole collections", "enumerate", ""},
 		{"finds what is not there", "get", "*"},
 		{"pushes whatever is there", "conditional", ""},
+		{"sums what is not synced", "sums", ""},
+		{"shows what is to come", "searchable", ""},
+		{"never shows anything", "searchable", ""},
+		{"retires nothing", "full-run", ""},
+		{"forgets what a full run held", "full-run", ""},
 		{"keeps the last checkpoints only", "checkpoints", "engine"},
 		{"serves a few partitions", "many-partitions", ""},
 		{"writes the checkpoint first", "data-first", "engine"},

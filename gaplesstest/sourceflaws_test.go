@@ -83,5 +83,6 @@ func modifiedFlaws() []flawed {
 		{"trusts the clock", "clock-skew", ""},
 		{"forgets the last page of keys", "keys", "emptied engine"},
 		{"fetches without deletes", "fetch", ""},
+		{"sums keys alone", "sums", ""},
 	}
 }

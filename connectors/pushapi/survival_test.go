@@ -23,7 +23,7 @@ const maxPart = 1000
 // newBroken returns an island behind a breaker, and its address.
 func newBroken(t testing.TB, b *gaplesstest.Breaker) (i *island, host, port string) {
 	t.Helper()
-	i = &island{options: hub.Options{Dir: t.TempDir()}, limits: pushapi.Limits{PartBytes: maxPart}}
+	i = &island{options: hub.Options{Dir: t.TempDir(), Search: true}, limits: pushapi.Limits{PartBytes: maxPart}}
 	host, port = i.listen(t, b.Handler(i))
 	return i, host, port
 }

@@ -141,6 +141,7 @@ type pagedSource struct {
 	model  gapless.ChangeModel
 	flaw   string
 	client *http.Client
+	over   <-chan struct{} // closed when the test is
 	mu     sync.Mutex
 	shared string // where a careless source keeps the page that it is at
 }
@@ -350,6 +351,9 @@ func (s *pagedSource) known(ctx context.Context, from gapless.Position) (int, er
 }
 
 func (s *pagedSource) ReadChanges(ctx context.Context, p gapless.Partition, from, _ gapless.Position, out *gapless.Output) error {
+	if s.flaw == "forgets who follows" {
+		go func() { <-s.over }()
+	}
 	at, err := s.known(ctx, from)
 	if err != nil {
 		return err
@@ -441,7 +445,11 @@ func pagedCase(model gapless.ChangeModel, flaw string) SourceCase {
 	return SourceCase{New: func(t testing.TB, b *Breaker) SourceSystem {
 		system := &paged{collections: []string{"r", "s"}, flaw: flaw}
 		server := httptest.NewServer(b.Handler(system))
-		t.Cleanup(server.Close)
+		over := make(chan struct{})
+		t.Cleanup(func() {
+			close(over)
+			server.Close()
+		})
 		b.EmptyPage = func(r *http.Request, body []byte) []byte {
 			if r.URL.Path == "/collections" || r.URL.Path == "/now" {
 				return body
@@ -450,12 +458,10 @@ func pagedCase(model gapless.ChangeModel, flaw string) SourceCase {
 		}
 		return SourceSystem{
 			Open: func() gapless.Source {
-				s := &pagedSource{url: server.URL, model: model, flaw: flaw, client: &http.Client{Transport: &http.Transport{}}}
+				s := &pagedSource{url: server.URL, model: model, flaw: flaw, client: &http.Client{Transport: &http.Transport{}}, over: over}
 				switch flaw {
 				case "leaves a goroutine behind":
-					stop := make(chan struct{})
-					t.Cleanup(func() { close(stop) })
-					go func() { <-stop }()
+					go func() { <-s.over }()
 				case "leaves a file open":
 					f, err := os.Open(os.Args[0])
 					if err != nil {

@@ -414,20 +414,29 @@ func (o *outside) callsOf(a attempt) int {
 // checkSourceLeaks: a source that is closed leaves nothing behind.
 func checkSourceLeaks(t testing.TB, o *outside) {
 	o.fill(0, handful)
+	attempts := []attempt{o.readingAll()}
+	if _, ok := o.open().(gapless.ChangeReader); ok {
+		attempts = append(attempts, o.readingChanges())
+	}
+	if _, ok := o.open().(gapless.KeyReader); ok {
+		attempts = append(attempts, o.readingKeys())
+	}
 	o.close()
 	leaks(t, func(ctx context.Context) {
 		s := o.open()
-		if err := o.read(nil).all(ctx, s, nil); err != nil {
-			t.Fatalf("ReadAll: %v", err)
+		for _, a := range attempts {
+			if err := a.read(ctx, s, o.read(nil)); err != nil {
+				t.Fatalf("%s: %v", a.what, err)
+			}
+			stopped := o.read(nil)
+			stopped.each = func(int) error { return errStop }
+			if err := a.read(ctx, s, stopped); !errors.Is(err, errStop) {
+				t.Fatalf("%s that was stopped: %v", a.what, err)
+			}
+			cancelled, cancel := context.WithCancel(ctx)
+			cancel()
+			_ = a.read(cancelled, s, o.read(nil)) // only what it leaves behind counts
 		}
-		stopped := o.read(nil)
-		stopped.each = func(int) error { return errStop }
-		if err := stopped.all(ctx, s, nil); !errors.Is(err, errStop) {
-			t.Fatalf("ReadAll that was stopped: %v", err)
-		}
-		cancelled, cancel := context.WithCancel(ctx)
-		cancel()
-		_ = o.read(nil).all(cancelled, s, nil) // only what it leaves behind counts
 		o.close()
 	})
 }

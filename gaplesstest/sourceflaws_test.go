@@ -72,6 +72,7 @@ func logFlaws() []flawed {
 		{"takes cancelled for the end", "cancel", ""},
 		{"leaves a goroutine behind", "leaks", ""},
 		{"leaves a file open", "leaks", ""},
+		{"forgets who follows", "leaks", ""},
 	}
 }
 

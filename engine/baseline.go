@@ -337,13 +337,16 @@ func (b *baseline) prepare(c *delta.Comparison, at gapless.Checkpoint) (*delta.T
 	return table, nil
 }
 
-// scratchFile creates a file for the external sort; close removes it.
+// scratchFile creates a file for the external sort. It loses its name at once,
+// so that a killed run leaves none behind; where an open file has to keep it,
+// close removes it.
 func (b *baseline) scratchFile() (delta.File, error) {
 	f, err := os.CreateTemp(b.scratchDir, ".scratch-*")
 	if err != nil {
 		return nil, fmt.Errorf("create scratch file: %w", err)
 	}
 	b.scratch = append(b.scratch, f)
+	_ = os.Remove(f.Name()) // close tries once more
 	return f, nil
 }
 
@@ -351,7 +354,7 @@ func (b *baseline) scratchFile() (delta.File, error) {
 func (b *baseline) close() error {
 	var errs []error
 	for _, f := range b.scratch {
-		errs = append(errs, f.Close(), os.Remove(f.Name()))
+		errs = append(errs, f.Close(), removeIfThere(f.Name()))
 	}
 	for _, f := range []*os.File{b.file, b.next, b.log} {
 		if f != nil {

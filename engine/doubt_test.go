@@ -1,6 +1,9 @@
 package engine_test
 
 import (
+	"errors"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/gapless-sync/gapless"
@@ -36,6 +39,28 @@ func TestDeletedByADeadRunComesBack(t *testing.T) {
 			}
 			t.Error("there are more calls than were tried")
 		})
+	}
+}
+
+// TestKilledRunLeavesNoScratchFiles: while something is read, none has a name.
+func TestKilledRunLeavesNoScratchFiles(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("an open file keeps its name")
+	}
+	w := newWorld(t, gapless.ModelFull)
+	w.fill(3)
+	w.mustRun()
+	w.source.Faults.Set(func(string, int, int) error {
+		if names, err := filepath.Glob(filepath.Join(w.dir, "fingerprints", ".scratch*")); len(names) > 0 || err != nil {
+			t.Errorf("there are %q: %v", names, err)
+		}
+		return nil
+	})
+	e, store := w.open()
+	_, err := e.Plan(t.Context(), engine.PlanOptions{Count: true})
+	if err := errors.Join(err, store.Close()); err != nil || w.source.Faults.Calls() == 0 {
+		t.Errorf("%d calls: %v", w.source.Faults.Calls(), err)
 	}
 }
 

@@ -57,9 +57,9 @@ soak: ## Run the acceptance list of the Push API with a million documents, and h
 
 sim: ## Play SEEDS histories of the whole engine in virtual time from FROM on, or show every call of SEED
 	@if [ -n "$(SEED)" ]; then \
-		GAPLESS_SIM_SEED=$(SEED) $(GO) test -count=1 -run TestOneSeed -v ./gaplesstest/sim; \
+		GAPLESS_SIM_SEED=$(SEED) $(GO) test -count=1 -run TestOneSeed -v ./internal/sim; \
 	else \
-		GAPLESS_SIM_SEEDS=$(SEEDS) GAPLESS_SIM_FROM=$(FROM) $(GO) test -count=1 -timeout 0 -run TestSeeds -v ./gaplesstest/sim; \
+		GAPLESS_SIM_SEEDS=$(SEEDS) GAPLESS_SIM_FROM=$(FROM) $(GO) test -count=1 -timeout 0 -run TestSeeds -v ./internal/sim; \
 	fi
 
 bench: ## Measure rates, CPU and memory against a bare loop

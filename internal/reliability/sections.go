@@ -28,7 +28,7 @@ func sections() []section {
 		{
 			name: "fault-campaign", more: []string{"clean-runs"}, render: campaign,
 			environment: []string{"GAPLESS_FAULTS=1060", "GAPLESS_CLEAN_RUNS=10000"},
-			command:     []string{"go", "test", "-count=1", "-timeout", "60m", "-run", "^(TestCampaign|TestNoFalseAlarms)$", "./gaplesstest/sim"},
+			command:     []string{"go", "test", "-count=1", "-timeout", "60m", "-run", "^(TestCampaign|TestNoFalseAlarms)$", "./internal/sim"},
 		},
 		{
 			name: "partial-failures", render: partialFailures,

@@ -83,7 +83,7 @@ func Rooms() []Room {
 		{"httpx", 1, "what clients share about asking again: which statuses promise something, and how long to wait", []string{root}},
 		{"", 0, "the SDK and the words; standard library only", nil},
 		{"gaplesstest", TestFloor, "for authors: the survival kit of connectors, outside systems in memory, faults", []string{"engine", "hub", "state", "state/sqlite", floor1, root}},
-		{"gaplesstest/sim", TestFloor, "the seeded simulator: whole runs in virtual time, and the auditor of the ten claims", []string{"gaplesstest", "engine", "hub", "state", "state/sqlite", "state/statetest", floor1, root}},
+		{"internal/sim", TestFloor, "the seeded simulator: whole runs in virtual time, and the auditor of the ten claims", []string{"gaplesstest", "engine", "hub", "state", "state/sqlite", "state/statetest", floor1, root}},
 		{"state/statetest", TestFloor, "the conformance suite of state stores", []string{"state", "plan", "proof", root}},
 	}
 }

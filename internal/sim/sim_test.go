@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gapless-sync/gapless/gaplesstest/sim"
+	"github.com/gapless-sync/gapless/internal/sim"
 )
 
 // TestMain lets garbage lie: worlds are small, many, and soon gone, and to

@@ -3,7 +3,7 @@ package sim_test
 import (
 	"testing"
 
-	"github.com/gapless-sync/gapless/gaplesstest/sim"
+	"github.com/gapless-sync/gapless/internal/sim"
 	"github.com/gapless-sync/gapless/state"
 	"github.com/gapless-sync/gapless/state/statetest"
 )

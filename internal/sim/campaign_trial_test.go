@@ -17,7 +17,7 @@ import (
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/engine"
 	"github.com/gapless-sync/gapless/gaplesstest"
-	"github.com/gapless-sync/gapless/gaplesstest/sim"
+	"github.com/gapless-sync/gapless/internal/sim"
 	"github.com/gapless-sync/gapless/plan"
 	"github.com/gapless-sync/gapless/proof"
 	"github.com/gapless-sync/gapless/state"

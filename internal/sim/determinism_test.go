@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gapless-sync/gapless/gaplesstest/sim"
+	"github.com/gapless-sync/gapless/internal/sim"
 )
 
 // TestSeedsPlayTheSame plays seeds again, by one and by two processors, and

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/gapless-sync/gapless"
-	"github.com/gapless-sync/gapless/gaplesstest/sim"
+	"github.com/gapless-sync/gapless/internal/sim"
 )
 
 // TestSaboteursAreFound lets each saboteur break its invariant in a history

@@ -74,8 +74,8 @@ func (t *task) refused(b *gapless.Batch, i int, h rowHash, stage string, reason 
 // was pushed behind it.
 func (t *task) refusedLate(r gapless.Rejection) {
 	t.books.refusedLate()
-	if at := &t.marked.books; at.certificate.Pushed.Count > at.certificate.Synced.Count && !slices.Contains(t.marked.behind, proof.KeyHash([]byte(r.Key)).Lo) {
-		at.refusedLate()
+	if at := &t.marked; at.open() && !slices.Contains(at.behind, proof.KeyHash([]byte(r.Key)).Lo) {
+		at.books.refusedLate()
 	}
 	t.raiseLate(r)
 }

@@ -47,9 +47,15 @@ type marked struct {
 	mark    gapless.Mark
 	books   books
 	logSize int64
-	// behind are the hashes of the keys pushed behind it that no sync has
-	// spoken for, by their lower halves.
+	// behind are the keys pushed behind it, while a sync may still refuse what
+	// was pushed before: the lower halves of their hashes.
 	behind []uint64
+}
+
+// open reports whether rows before the mark wait to be synced.
+func (m *marked) open() bool {
+	c := &m.books.certificate
+	return c.Pushed.Count > c.Synced.Count
 }
 
 // batchState is what is known of the batch being processed.
@@ -312,11 +318,12 @@ func (t *task) syncWith(ctx context.Context, checkpoints ...gapless.Checkpoint) 
 	}
 	before := t.books.counts.Synced
 	t.books.synced()
+	t.marked.books.synced()
 	t.advance(Counts{Synced: t.books.counts.Synced - before}, 0)
 	if len(checkpoints) > 0 {
 		t.checkpoint = checkpoints[0]
 	}
-	t.sinceSync, t.lastSync, t.marked.behind = 0, t.Now(), t.marked.behind[:0]
+	t.sinceSync, t.lastSync = 0, t.Now()
 	return errors.Join(refused, t.saveLetters(ctx))
 }
 

@@ -241,7 +241,9 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 			}
 		}
 		t.books.certificate.Pushed.Add(h.delivery)
-		t.marked.behind = append(t.marked.behind, h.key.Lo)
+		if t.marked.open() {
+			t.marked.behind = append(t.marked.behind, h.key.Lo)
+		}
 		accepted++
 		if len(t.open) > 0 && t.open[string(b.Key(i))] {
 			t.settled[string(b.Key(i))] = true

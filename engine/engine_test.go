@@ -502,6 +502,27 @@ func TestKeyEnumerationStaysDueUntilItHasEnded(t *testing.T) {
 	w.mustRun()
 }
 
+// TestKeyEnumerationStaysDueWhereNoneIsPeriodic: it was decided because the ends
+// disagree, which they no longer do once the run has begun.
+func TestKeyEnumerationStaysDueWhereNoneIsPeriodic(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelModified)
+	w.fill(10)
+	w.mustRun()
+	backup := w.dest.Snapshot()
+	w.source.Remove("r", "k0009")
+	w.mustRun()
+	w.settings.Reconcile = -1
+	w.dest.Restore(backup)
+	w.source.Put("r", "k0001", `{"changed":true}`)
+	w.failAtCall("read", 1)
+	if _, err := w.run(engine.RunOptions{}); err == nil {
+		t.Fatal("the run says complete")
+	}
+	w.source.Faults.Set(nil)
+	w.mustRun()
+}
+
 func TestRecordThatCannotBeReadIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, gapless.ModelFull)

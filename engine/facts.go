@@ -157,8 +157,9 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 		}
 		f.SourcePosition = position
 	}
-	if f.Model == gapless.ModelModified && e.Settings.Reconcile >= 0 {
-		f.ReconcileDue = e.Now().Sub(known.Reconciled) >= e.Settings.Reconcile
+	if f.Model == gapless.ModelModified {
+		decided := known.ID != "" && known.Reconciled.IsZero() // and not completed since
+		f.ReconcileDue = decided || e.Settings.Reconcile >= 0 && e.Now().Sub(known.Reconciled) >= e.Settings.Reconcile
 	}
 	if f.Model == gapless.ModelFull && s.prefix == "" && s.believed {
 		if err := e.baselineFacts(ctx, s, &f, known); err != nil {

@@ -233,6 +233,65 @@ func TestLateRefusalBeforeAResume(t *testing.T) {
 	}
 }
 
+// TestLateRefusalIsForgottenByNoResume: a record before the mark is refused when
+// the checkpoint of the mark is written, behind the place where the log of
+// fingerprints is cut. It is not held, whoever goes on from there, and comes with
+// the next comparison.
+func TestLateRefusalIsForgottenByNoResume(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelFull)
+	w.source = gaplesstest.NewSource("q")
+	w.source.MarkEvery(3)
+	w.settings.BatchRows, w.settings.SyncRecords = 1, 4
+	for i := range 8 {
+		w.source.Put("q", fmt.Sprint("q", i), `{}`)
+	}
+	d := &tardyDestination{Destination: w.dest, key: "q0", pushed: make(chan struct{})}
+	w.failAtCall("read", 5)
+	for _, rule := range []string{"P1", "P4", "P7"} {
+		s, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) {
+			e.Destination, e.Source = d, resumable{e.Source}
+		})
+		if s.Partitions[0].Rule != rule {
+			t.Fatalf("the run is %+v: %v", s.Partitions, err)
+		}
+		d.key = ""
+		w.source.Faults.Set(nil)
+	}
+	if _, there := w.dest.Records(connector, "q")["q0"]; !there || len(w.letters()) > 0 {
+		t.Errorf("q0 is at the destination: %t, and %d letters are open", there, len(w.letters()))
+	}
+}
+
+// TestLateRefusalBehindTheMark: what a push that failed has left at the
+// destination is refused by the sync that follows. It was not counted before the
+// mark, and is read again.
+func TestLateRefusalBehindTheMark(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gapless.ModelLog)
+	w.source = gaplesstest.NewSource("q")
+	w.source.MarkEvery(1)
+	w.settings.BatchRows, w.settings.SyncRecords = 1, 1000
+	for i := range 8 {
+		w.source.Put("q", fmt.Sprint("q", i), `{}`)
+	}
+	d := &tardyDestination{Destination: w.dest, key: "q3", pushed: make(chan struct{})}
+	w.dest.Faults.Set(failing("push", 4, gaplesstest.Ambiguous(gapless.Recoverable(errFault))))
+	run := func() (engine.Summary, error) {
+		return w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = d })
+	}
+	if _, err := run(); gapless.KindOf(err) != gapless.KindRecoverable || w.dest.Checkpoint(connector, "q").Mark == "" {
+		t.Fatalf("the run was not broken off behind a mark: %v", err)
+	}
+	d.key = ""
+	w.dest.Faults.Set(nil)
+	s, err := run()
+	list := w.certificates()
+	if last := list[len(list)-1]; s.Partitions[0].Rule != "P4" || last.Read.Count != 8 || last.Rejected.Count != 0 {
+		t.Errorf("the account of %+v is %+v: %v", s.Partitions, last, err)
+	}
+}
+
 // TestLateRefusalWhileDeleting: the fingerprints are written before the sync
 // that follows the deletes finds out, and must not count the record as held.
 func TestLateRefusalWhileDeleting(t *testing.T) {

@@ -80,8 +80,8 @@ func (t *task) refusedLate(r gapless.Rejection) {
 	t.raiseLate(r)
 }
 
-// refusedUncounted is refusedLate for a row of a push that failed, which was
-// not counted as pushed.
+// refusedUncounted is refusedLate where no row that counts as pushed waits to be
+// synced: the one refused is of a push that failed.
 func (t *task) refusedUncounted(r gapless.Rejection) {
 	t.books.certificate.Mapped = true
 	t.books.counts.Rejected++
@@ -139,6 +139,18 @@ func (t *task) swept(key []byte) (bool, error) {
 	t.books.counts.Deleted--
 	t.books.counts.Pushed--
 	return true, nil
+}
+
+// distrustRefused notes once more what the enumeration that is resumed has been
+// refused: a sync finds that out behind the mark, where its log is cut.
+func (t *task) distrustRefused(ctx context.Context) error {
+	list, err := t.stillOpen(ctx, 0)
+	for _, l := range list {
+		if l.Key != "" {
+			t.compare.Distrust(proof.KeyHash([]byte(l.Key)))
+		}
+	}
+	return err
 }
 
 // raise opens a dead letter; saveLetters stores it.

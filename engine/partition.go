@@ -47,8 +47,8 @@ type marked struct {
 	mark    gapless.Mark
 	books   books
 	logSize int64
-	// behind are the keys pushed behind it, while a sync may still refuse what
-	// was pushed before: the lower halves of their hashes.
+	// behind are the keys that were to be pushed behind it, while a sync may
+	// still refuse what was pushed before: the lower halves of their hashes.
 	behind []uint64
 }
 
@@ -222,6 +222,9 @@ func (t *task) beginEnumeration(ctx context.Context) error {
 		return err
 	}
 	if t.compare, err = t.base.resume(t.known.LogSize, t.Settings.Memory); err != nil {
+		return err
+	}
+	if err := t.distrustRefused(ctx); err != nil {
 		return err
 	}
 	if err := t.books.restore(t.known.Progress); err != nil {
@@ -500,15 +503,14 @@ func (t *task) finish(ctx context.Context, err error) error {
 	if err == nil {
 		err = t.notSynced(ctx)
 	}
-	outcome := outcomeOf(err)
-	if outcome != plan.OutcomeComplete {
+	if outcome := outcomeOf(err); outcome != plan.OutcomeComplete {
 		if second := t.recordFailure(ctx, outcome, err); second != nil {
 			err = withSecond(err, second)
 		}
 	}
 	s := PartitionSummary{
 		Partition: t.partition.ID, Rule: t.decision.Rule, Mode: string(t.decision.Mode), Reason: t.decision.Reason,
-		Outcome: string(outcome), Counts: t.books.counts, Certificate: t.certificate,
+		Outcome: string(outcomeOf(err)), Counts: t.books.counts, Certificate: t.certificate,
 	}
 	if err != nil {
 		s.Error = err.Error()

@@ -213,6 +213,11 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 			return err
 		}
 	}
+	if t.marked.open() {
+		for i := range b.Rows {
+			t.marked.behind = append(t.marked.behind, t.hashes[i].key.Lo)
+		}
+	}
 	var receipt gapless.Receipt
 	if !t.dry {
 		var err error
@@ -241,9 +246,6 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 			}
 		}
 		t.books.certificate.Pushed.Add(h.delivery)
-		if t.marked.open() {
-			t.marked.behind = append(t.marked.behind, h.key.Lo)
-		}
 		accepted++
 		if len(t.open) > 0 && t.open[string(b.Key(i))] {
 			t.settled[string(b.Key(i))] = true

@@ -60,12 +60,12 @@ func TestSaboteursAreFound(t *testing.T) {
 		{"dead letters that are lost", sim.LostLetters, "I9", gapless.ModelLog, func(w *sim.World) {
 			w.Put(0, 0, 9)
 			w.Run(sim.Run{})
-			w.Mend()
+			w.Mend(false)
 		}},
 		{"dead letters that are not shown", sim.HiddenLetters, "I10", gapless.ModelLog, func(w *sim.World) {
 			w.Put(0, 0, 9)
 			w.Run(sim.Run{})
-			w.Mend()
+			w.Mend(false)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -68,7 +68,8 @@ func (h *history) play(w *World) {
 	for partition := range h.setup.Partitions {
 		w.List(partition, true) // of others nobody can tell whether they are in step
 	}
-	w.Mend()
+	// Only who always enumerates comes across what was refused without being asked.
+	w.Mend(h.setup.Model == gapless.ModelFull && !h.setup.Positioned && h.odds(2))
 	w.Settle()
 }
 

@@ -74,6 +74,7 @@ type World struct {
 	trace     trace
 	source    source
 	dest      *destination
+	lenient   bool           // destinations take anything
 	others    []*destination // that were exchanged
 	names     int            // ids and incarnations given out
 	store     *Store
@@ -238,13 +239,15 @@ func (w *World) Spoil(partition, key int, garbled bool) {
 	})
 }
 
-// Mend makes everything at the source readable and acceptable again.
-func (w *World) Mend() {
-	w.do("mend", func() {
+// Mend makes everything at the source readable again, and acceptable: by another
+// content or, if lenient, because destinations take anything from now on.
+func (w *World) Mend(lenient bool) {
+	w.do(fmt.Sprintf("mend, lenient %t", lenient), func() {
+		w.lenient = lenient
 		for _, p := range w.source.parts {
 			for _, key := range p.keys {
 				r := p.records[key]
-				if v := r.value(); v != absent && (r.forbidden || r.garbled || v >= tardyValue) {
+				if v := r.value(); v != absent && (r.forbidden || r.garbled || v >= tardyValue && !lenient) {
 					w.source.put(p, key, v%tardyValue)
 				}
 			}

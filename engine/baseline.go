@@ -154,9 +154,9 @@ func (b *baseline) held() uint64 {
 
 // start begins an enumeration. It is compared with the table if compare is
 // set; otherwise everything goes into the log, so that it can be resumed. Keys
-// in doubt stay in doubt until it completes. A table that was not opened, as it
-// is of another destination, goes: the log that is written anew said what has
-// become of that one since. A dry enumeration leaves no trace.
+// in doubt stay in doubt until it completes. A table that was not opened goes: it
+// is of another destination, which may come back, and would lose the log that says
+// what it was given since. A dry enumeration leaves no trace.
 func (b *baseline) start(memory int, compare, dry bool) (*delta.Comparison, error) {
 	if len(b.doubted) > 0 && !dry {
 		if err := b.saveDoubt(nil); err != nil {

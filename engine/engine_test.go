@@ -549,22 +549,29 @@ func TestRecordThatCannotBeReadIsNotDeleted(t *testing.T) {
 }
 
 // TestRetryComesWhenItIsTold: no sooner, and not in this run if that takes too
-// long.
+// long, whatever else there is to do.
 func TestRetryComesWhenItIsTold(t *testing.T) {
 	t.Parallel()
 	for asked, exit := range map[time.Duration]int{20 * time.Millisecond: gapless.ExitComplete, time.Hour: gapless.ExitRecoverable} {
 		w := newWorld(t, gapless.ModelFull)
-		w.settings.Attempts, w.settings.MaxWait = 2, 30*time.Millisecond
-		w.fill(3)
-		w.dest.Faults.Set(failing("push", 1, gapless.Later(asked, gapless.Recoverable(errFault))))
-		_, err := w.run(engine.RunOptions{})
-		if got := gapless.ExitCode(err); got != exit {
-			t.Errorf("asked to wait for %s the run ends with %d: %v", asked, got, err)
+		w.source = gaplesstest.NewSource("q", "r", "s")
+		for _, collection := range []string{"q", "r", "s"} {
+			w.source.Put(collection, "k", `{}`)
 		}
-		for _, ev := range w.events {
-			if ev.Type == engine.EventRetry && (ev.Wait < asked.Seconds() || exit != gapless.ExitComplete) {
-				t.Errorf("asked to wait for %s it tries again after %g s", asked, ev.Wait)
+		w.settings.Attempts, w.settings.MaxWait, w.settings.Parallel = 2, 30*time.Millisecond, 1
+		var told time.Time
+		w.dest.Faults.Set(func(call string, _, _ int) error {
+			if !told.IsZero() && time.Since(told) < asked {
+				t.Errorf("asked to wait for %s, it is called after %s: %s", asked, time.Since(told), call)
 			}
+			if call != "push" || !told.IsZero() {
+				return nil
+			}
+			told = time.Now()
+			return gapless.Later(asked, gapless.Recoverable(errFault))
+		})
+		if _, err := w.run(engine.RunOptions{}); gapless.ExitCode(err) != exit {
+			t.Errorf("asked to wait for %s the run ends with %d: %v", asked, gapless.ExitCode(err), err)
 		}
 	}
 }

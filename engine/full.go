@@ -33,7 +33,7 @@ func (r *run) beginFull(ctx context.Context, decisions []plan.Decision) error {
 			return nil
 		}
 	}
-	err := r.retry(ctx, "", "begin the full run", func() error {
+	err := r.retry(ctx, &r.quiet[1], "", "begin the full run", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return runner.BeginFull(ctx, resumed)
@@ -90,7 +90,7 @@ func (t *task) endFull(ctx context.Context) error {
 	if t.books.counts.Rejected > 0 {
 		return nil
 	}
-	err := t.retry(ctx, t.partition.ID, "end the full run", func() error {
+	err := t.retry(ctx, &t.quiet[1], t.partition.ID, "end the full run", func() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		return runner.EndFull(ctx)

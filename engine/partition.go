@@ -58,6 +58,16 @@ func (m *marked) open() bool {
 	return c.Pushed.Count > c.Synced.Count
 }
 
+// passed notes that rows behind the mark are about to be pushed.
+func (m *marked) passed(rows []rowHash) {
+	if !m.open() {
+		return
+	}
+	for i := range rows {
+		m.behind = append(m.behind, rows[i].key.Lo)
+	}
+}
+
 // batchState is what is known of the batch being processed.
 type batchState struct {
 	mapped  gapless.Batch

@@ -213,11 +213,7 @@ func (t *task) pushBatch(ctx context.Context, b *gapless.Batch) error {
 			return err
 		}
 	}
-	if t.marked.open() {
-		for i := range b.Rows {
-			t.marked.behind = append(t.marked.behind, t.hashes[i].key.Lo)
-		}
-	}
+	t.marked.passed(t.hashes)
 	var receipt gapless.Receipt
 	if !t.dry {
 		var err error

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/state"
 )
 
 // Batches on their way between reader and pusher; with one being filled and
@@ -18,6 +19,7 @@ const batchesInFlight = 2
 type reader struct {
 	*run
 	source    gapless.Source
+	side      state.Side // that the source is; This unless there are two
 	partition gapless.Partition
 	// name is what the partition is called in state.
 	name     string
@@ -104,7 +106,7 @@ type feed struct {
 // recoverable failure it is called again from the last mark, unless that
 // would emit records of an enumeration twice.
 func (r *reader) readSource(ctx context.Context, out *gapless.Output) error {
-	return r.retry(ctx, r.name, "read", func() error {
+	return r.retry(ctx, &r.quiet[r.side], r.name, "read", func() error {
 		discard(out)
 		if r.decision.Mode == plan.ModeIncremental {
 			from := r.decision.From
@@ -136,7 +138,7 @@ func discard(out *gapless.Output) {
 // fetch reads single records. A record whose key is not known cannot be.
 func (r *reader) fetch(ctx context.Context, keys []string, out *gapless.Output) error {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "" })
-	return r.retry(ctx, r.name, "fetch", func() error {
+	return r.retry(ctx, &r.quiet[r.side], r.name, "fetch", func() error {
 		return r.source.(gapless.Fetcher).Fetch(ctx, r.partition, keys, out)
 	})
 }

@@ -415,7 +415,7 @@ func (c *collection) half(s state.Side, key string) *half {
 // syncEnd makes durable what was pushed to a side, together with checkpoints.
 func (w *twoWay) syncEnd(ctx context.Context, e *end, checkpoints ...gapless.Checkpoint) (gapless.Receipt, error) {
 	var receipt gapless.Receipt
-	err := w.retry(ctx, prefix(e.index), "sync", func() error {
+	err := w.retry(ctx, &w.quiet[e.index], prefix(e.index), "sync", func() error {
 		w.step("before sync")
 		var err error
 		receipt, err = e.session.Sync(ctx, checkpoints)

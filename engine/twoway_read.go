@@ -49,7 +49,7 @@ func (s *staged) certainly(key gapless.Hash128) bool {
 
 // reads returns what reads the half's partition.
 func (h *half) reads() *reader {
-	return &reader{run: h.run, source: h.from.Source, partition: h.origin, name: h.partition.ID, decision: h.decision, process: h.take}
+	return &reader{run: h.run, source: h.from.Source, side: h.from.index, partition: h.origin, name: h.partition.ID, decision: h.decision, process: h.take}
 }
 
 // read reads what the decision asks for. If the source turns out not to honour
@@ -303,7 +303,7 @@ func (h *half) readKeys(ctx context.Context) error {
 		return h.Store.Stage(ctx, h.lease.Lease, news)
 	}
 	err := r.pump(ctx, func(ctx context.Context, out *gapless.Output) error {
-		return h.retry(ctx, h.partition.ID, "read keys", func() error {
+		return h.retry(ctx, &h.quiet[h.from.index], h.partition.ID, "read keys", func() error {
 			discard(out)
 			return h.from.Source.(gapless.KeyReader).ReadKeys(ctx, h.origin, out)
 		})

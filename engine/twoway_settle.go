@@ -291,7 +291,7 @@ func (h *held) shown() ([]byte, error) {
 // pushTo pushes a batch, again if it failed in a way that allows it.
 func (w *twoWay) pushTo(ctx context.Context, e *end, b *gapless.Batch, expected []gapless.Expectation) (gapless.Receipt, error) {
 	var receipt gapless.Receipt
-	err := w.retry(ctx, b.Partition.ID, "push", func() error {
+	err := w.retry(ctx, &w.quiet[e.index], b.Partition.ID, "push", func() error {
 		w.step("before push")
 		var err error
 		if e.pusher != nil {

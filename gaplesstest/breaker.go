@@ -50,9 +50,9 @@ const (
 // postponement is how long a call that is [Postponed] is told to wait.
 const postponement = time.Second
 
-// NoBackoff waits in the place of a connector under check: not between its
-// attempts, so that hundreds of them take no time, but for a second or more, as a
-// [Breaker] asks for.
+// NoBackoff waits in the place of a connector under check: for a second or more,
+// as a [Breaker] asks for, and not for less, so that hundreds of first and second
+// attempts take no time.
 func NoBackoff(ctx context.Context, wait time.Duration) error {
 	if wait < postponement {
 		return context.Cause(ctx)

@@ -187,6 +187,9 @@ func checkRetryAfter(t testing.TB, o *outside) {
 	if _, ok := o.open().(gapless.ChangeReader); ok {
 		attempts = append(attempts, o.readingChanges())
 	}
+	if _, ok := o.open().(gapless.KeyReader); ok {
+		attempts = append(attempts, o.readingKeys())
+	}
 	for _, a := range attempts {
 		calls := o.callsOf(a)
 		o.underAt(Postponed, a, calls/2+1, calls)

@@ -98,22 +98,23 @@ func checkSearchable(t testing.TB, w *inside) {
 	}
 	w.save(w.puts(0, 4)...)
 	w.push(append(w.puts(2, 6), w.gone(name(1)))...)
-	serial := w.sync().Serial
-	if serial == 0 {
-		t.Fatal("Sync returns no serial that could be asked for")
+	w.sync()
+	if w.serial == 0 {
+		t.Fatal("neither Push nor Sync names a serial that could be asked for")
 	}
 	var searchable bool
 	var err error
 	settles(patience, func() bool {
-		searchable, err = s.Searchable(t.Context(), serial)
+		searchable, err = s.Searchable(t.Context(), w.serial)
 		return searchable || err != nil
 	})
 	if !searchable {
 		t.Errorf("what was synced is not searchable after %s: %v", patience, err)
 	}
 	w.has("what is searchable", w.now())
-	if searchable, err = s.Searchable(t.Context(), serial+1000); searchable && err == nil {
-		t.Errorf("serial %d is searchable, and the last one is %d", serial+1000, serial)
+	const ahead = 1 << 48
+	if searchable, err = s.Searchable(t.Context(), w.serial+ahead); searchable && err == nil {
+		t.Errorf("serial %d is searchable, and the last one is %d", w.serial+ahead, w.serial)
 	}
 	w.exit()
 }

@@ -25,6 +25,7 @@ type inside struct {
 	account
 	brief
 	synced moment // what was synced last
+	serial uint64 // the highest that a receipt has named
 }
 
 // partition returns the partition that a record is pushed into.
@@ -145,13 +146,14 @@ func (w *inside) push(edits ...edit) {
 
 func (w *inside) took(receipt gapless.Receipt) {
 	w.t.Helper()
+	w.serial = max(w.serial, receipt.Serial)
 	for _, r := range receipt.Rejected {
 		w.t.Errorf("record %q was rejected: %v", r.Key, r.Err)
 	}
 }
 
 // sync syncs with a checkpoint of every partition.
-func (w *inside) sync() gapless.Receipt {
+func (w *inside) sync() {
 	w.t.Helper()
 	receipt, err := w.session.Sync(w.t.Context(), w.checkpoints(w.now()))
 	if err != nil {
@@ -159,7 +161,6 @@ func (w *inside) sync() gapless.Receipt {
 	}
 	w.took(receipt)
 	w.synced = w.now()
-	return receipt
 }
 
 // save pushes edits and syncs.

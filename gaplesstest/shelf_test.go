@@ -314,7 +314,14 @@ func (s *shelfSession) sync(ctx context.Context, checkpoints []gapless.Checkpoin
 	return marks()
 }
 
-func (s *shelfSession) Close() error { return s.failed }
+func (s *shelfSession) Close() error {
+	if s.flaw == "retires when it is closed" && s.full != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		maps.DeleteFunc(s.flushed, func(at [2]string, _ gapless.Record) bool { return !s.full[at] })
+	}
+	return s.failed
+}
 
 func (s *shelfSession) Enumerate(ctx context.Context, p gapless.Partition, fn func(key, version []byte) error) error {
 	var all []gapless.Record
@@ -363,6 +370,9 @@ func (s *shelfSession) BeginFull(ctx context.Context, resumed bool) error {
 		switch {
 		case !resumed || s.flaw == "forgets what a full run held":
 			s.full = map[[2]string]bool{}
+			if s.flaw == "retires at the beginning" {
+				clear(s.pushed)
+			}
 		case s.full == nil:
 			return gapless.Expired(errors.New("no full run was broken off"))
 		}
@@ -448,6 +458,8 @@ func destinationFlaws() []flawed {
 		{"never shows anything", "searchable", ""},
 		{"retires nothing", "full-run", ""},
 		{"forgets what a full run held", "full-run", ""},
+		{"retires at the beginning", "full-run", "engine"},
+		{"retires when it is closed", "full-run", "engine"},
 		{"keeps the last checkpoints only", "checkpoints", "engine"},
 		{"serves a few partitions", "many-partitions", ""},
 		{"writes the checkpoint first", "data-first", "engine"},

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// MaxRetryAfter is the longest wait that a server can ask for.
+// MaxRetryAfter is the longest time that a call waits because a server asks for
+// it. Whoever is asked for more gives up for now.
 const MaxRetryAfter = 5 * time.Minute
 
 // Transient reports whether the same request may be taken later: after 408,
@@ -30,7 +31,7 @@ func Backoff(attempt int) time.Duration {
 }
 
 // RetryAfter returns how long the server asks to wait, in seconds or until a
-// date; 0 if it does not, and at most [MaxRetryAfter].
+// date; 0 if it does not.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
 	text := h.Get("Retry-After")
 	wait := time.Duration(0)
@@ -39,7 +40,7 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	} else if at, err := http.ParseTime(text); err == nil {
 		wait = at.Sub(now)
 	}
-	return min(max(wait, 0), MaxRetryAfter)
+	return max(wait, 0)
 }
 
 // Sleep waits, and returns the cause if the context ends before that.

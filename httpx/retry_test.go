@@ -37,8 +37,8 @@ func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for header, want := range map[string]time.Duration{
-		"": 0, "5": 5 * time.Second, "-1": 0, "soon": 0, "86400": MaxRetryAfter,
-		"Thu, 01 Jan 2026 00:00:09 GMT": 9 * time.Second, "Mon, 01 Jan 2001 00:00:00 GMT": 0, "Mon, 01 Jan 2300 00:00:00 GMT": MaxRetryAfter,
+		"": 0, "5": 5 * time.Second, "-1": 0, "soon": 0, "86400": 24 * time.Hour,
+		"Thu, 01 Jan 2026 00:00:09 GMT": 9 * time.Second, "Mon, 01 Jan 2001 00:00:00 GMT": 0, "Fri, 02 Jan 2026 00:00:00 GMT": 24 * time.Hour,
 	} {
 		if got := RetryAfter(http.Header{"Retry-After": {header}}, now); got != want {
 			t.Errorf("%q: %s, want %s", header, got, want)

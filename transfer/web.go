@@ -204,7 +204,7 @@ func refusal(f Wanted, response *http.Response) error {
 	case status == http.StatusForbidden:
 		return reject(f, gapless.CauseForbidden, err)
 	case httpx.Transient(status):
-		return gapless.Later(httpx.RetryAfter(response.Header, time.Now()), gapless.Recoverable(err))
+		return gapless.Later(min(httpx.RetryAfter(response.Header, time.Now()), httpx.MaxRetryAfter), gapless.Recoverable(err))
 	case status < http.StatusMultipleChoices:
 		return gapless.Because(gapless.CauseUnreadable, err)
 	}

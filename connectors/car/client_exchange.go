@@ -94,7 +94,7 @@ func (c *Client) send(ctx context.Context, call *call, read func(status int, bod
 			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
 		}
 		refused, ok := errors.AsType[*Error](err)
-		if ok && !httpx.Transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries || begun && call.once {
+		if ok && !httpx.Transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || begun && call.once {
 			return gapless.Later(wait, err)
 		}
 		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {

@@ -169,7 +169,7 @@ func (s *server) send(ctx context.Context, c *call) (*answer, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %w", c.what, context.Cause(ctx))
 		}
-		if !again(err) || attempt >= s.access.Retries {
+		if !again(err) || attempt >= s.access.Retries || wait > httpx.MaxRetryAfter {
 			return nil, gapless.Later(wait, err)
 		}
 		if err := s.access.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {

@@ -159,15 +159,6 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-func TestWaitAskedIsBounded(t *testing.T) {
-	t.Parallel()
-	for header, want := range map[string]time.Duration{"": 0, "5": 5 * time.Second, "-1": 0, "Wed, 21 Oct 2026 07:28:00 GMT": 0, "99999": time.Minute} {
-		if d := waitAsked(http.Header{"Retry-After": {header}}); d != want {
-			t.Errorf("%q: %s", header, d)
-		}
-	}
-}
-
 func TestNobodyListens(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -69,7 +69,7 @@ func (c *HTTPPushAPI) send(ctx context.Context, call *call) (*reply, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %w", call.command, context.Cause(ctx))
 		}
-		if call.once || attempt >= c.opts.Retries || !errors.Is(err, ErrServerUnavailable) && !transient(err) {
+		if call.once || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || !errors.Is(err, ErrServerUnavailable) && !transient(err) {
 			return nil, gapless.Later(wait, c.diagnose(ctx, call, err))
 		}
 		if c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))) != nil {
@@ -132,7 +132,7 @@ func (c *HTTPPushAPI) try(ctx context.Context, call *call) (r *reply, wait time.
 		return r, 0, nil
 	}
 	defer r.close()
-	return nil, waitAsked(response.Header), c.refusal(call, r)
+	return nil, httpx.RetryAfter(response.Header, time.Now()), c.refusal(call, r)
 }
 
 // fail classifies what came instead of a reply.
@@ -180,12 +180,6 @@ func typeOfStatus(status int) ErrorType {
 		return TypeUnavailable
 	}
 	return TypeUnknown
-}
-
-// waitAsked reads how long the server wants to be left alone, at most a
-// minute.
-func waitAsked(h http.Header) time.Duration {
-	return min(httpx.RetryAfter(h, time.Now()), time.Minute)
 }
 
 // request builds the request of one attempt.

@@ -161,7 +161,7 @@ func (c *client) send(ctx context.Context, call *call, read func(a *answer) erro
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
 		}
-		if !again(err) || attempt >= c.opts.Retries || begun && call.once {
+		if !again(err) || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || begun && call.once {
 			return gapless.Later(wait, err)
 		}
 		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {

@@ -273,11 +273,11 @@ func (c *client) file(ctx context.Context, stored string) (io.ReadCloser, error)
 			}
 			return &bounded{a, maxFile}, nil
 		}
-		if !again(err) || attempt >= c.opts.Retries || ctx.Err() != nil {
+		if !again(err) || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || ctx.Err() != nil {
 			if e, ok := errors.AsType[*refusal](err); ok && (e.status == http.StatusForbidden || e.status == http.StatusNotFound) {
 				return nil, e // this record alone
 			}
-			return nil, err
+			return nil, gapless.Later(wait, err)
 		}
 		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
 			return nil, fmt.Errorf("%s: %w", request.what, err)

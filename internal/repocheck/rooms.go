@@ -52,7 +52,7 @@ func Rooms() []Room {
 		{"internal/reliability", 6, "`make reliability`: the tables of docs/reliability.md, from the commands that measure them", []string{below}},
 		{"internal/repocheck", 6, "the repository's own rules, as tests", []string{"catalog", "plan", "resolve", root}},
 		{"cli", 5, "the command line as an importable package: commands, text and JSON output, exit codes", []string{below}},
-		{"service", 4, "the daemon: schedules, workers, listeners, metrics, orderly stop", []string{"service/web", "config", "engine", "connectors/pushapi", "connectors/car/server", "connectors/sahana/server", "connectors/pacifica", "connectors/pacifica/server", "transfer", "state", "state/sqlite", "hub", floor1, root}},
+		{"service", 4, "the daemon: listeners, runs set off by events, metrics, orderly stop", []string{"service/web", "config", "engine", "connectors/pushapi", "connectors/car/server", "connectors/sahana/server", "connectors/pacifica", "connectors/pacifica/server", "transfer", "state", "state/sqlite", "hub", floor1, root}},
 		{"service/web", 4, "status pages; knows HTML, decides nothing", []string{"state", "proof", "plan", root}},
 		{"catalog", 4, "the one list of built-in connectors, a plain value extended with `With(...)`", []string{"connectors/*", "hub", root}},
 		{"connectors/car/framework", 4, "the CAR connector framework for authors: hooks, options, exit codes and logs of the original, over the engine", []string{"connectors/car", "connectors/car/wire", "engine", "state", "state/sqlite", "durable", floor1, root}},

@@ -2,10 +2,13 @@ package httpx
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/gapless-sync/gapless"
 )
 
 // MaxRetryAfter is the longest time that a call waits because a server asks for
@@ -41,6 +44,32 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 		wait = at.Sub(now)
 	}
 	return max(wait, 0)
+}
+
+// Again calls attempt until it succeeds, and waits in between: at least as long
+// as the server asks, by sleep. It ends with the error of the last attempt after
+// so many retries, if attempt says that asking again is of no use, or if the
+// server asks for more than [MaxRetryAfter]; whoever asks later finds out how long
+// to wait by [gapless.WaitOf]. Once ctx has ended, its cause is the error, behind
+// what was to be done.
+func Again(ctx context.Context, what string, retries int, sleep func(context.Context, time.Duration) error,
+	attempt func() (wait time.Duration, again bool, err error),
+) error {
+	for n := 0; ; n++ {
+		wait, again, err := attempt()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		}
+		if !again || n >= retries || wait > MaxRetryAfter {
+			return gapless.Later(wait, err)
+		}
+		if err := sleep(ctx, max(wait, Backoff(n))); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
 }
 
 // Sleep waits, and returns the cause if the context ends before that.

@@ -2,7 +2,9 @@ package httpx
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,4 +61,66 @@ func TestSleep(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	busy := errors.New("busy")
+	type attempt struct {
+		wait  time.Duration
+		again bool
+		err   error
+	}
+	try := attempt{time.Second, true, busy}
+	for name, tt := range map[string]struct {
+		attempts []attempt
+		waits    []time.Duration // the last of all attempts has none
+		err      error
+		asks     time.Duration
+	}{
+		"at once":         {[]attempt{{}}, nil, nil, 0},
+		"after a while":   {[]attempt{try, {2 * time.Second, true, busy}, {}}, []time.Duration{time.Second, 2 * time.Second}, nil, 0},
+		"no longer":       {[]attempt{try, try, {3 * time.Second, true, busy}}, []time.Duration{time.Second, time.Second}, busy, 3 * time.Second},
+		"of no use":       {[]attempt{{0, false, busy}}, nil, busy, 0},
+		"a day from here": {[]attempt{{24 * time.Hour, true, busy}}, nil, busy, 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var waits []time.Duration
+			calls := 0
+			err := Again(t.Context(), "call", 2, func(_ context.Context, d time.Duration) error {
+				waits = append(waits, d)
+				return nil
+			}, func() (time.Duration, bool, error) {
+				a := tt.attempts[calls]
+				calls++
+				return a.wait, a.again, a.err
+			})
+			if !errors.Is(err, tt.err) || gapless.WaitOf(err) != tt.asks || calls != len(tt.attempts) || !slices.Equal(waits, tt.waits) {
+				t.Errorf("%d calls, waits %v, %s asked for at the end: %v", calls, waits, gapless.WaitOf(err), err)
+			}
+		})
+	}
+}
+
+func TestAgainEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	stop := errors.New("stop")
+	for name, during := range map[string]bool{"during a call": true, "between two": false} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		calls := 0
+		err := Again(ctx, "call", 9, func(ctx context.Context, _ time.Duration) error {
+			cancel(stop)
+			return context.Cause(ctx)
+		}, func() (time.Duration, bool, error) {
+			calls++
+			if during {
+				cancel(stop)
+			}
+			return time.Minute, true, errors.New("busy")
+		})
+		if !errors.Is(err, stop) || err.Error() != "call: stop" || calls != 1 {
+			t.Errorf("%s: %d calls: %v", name, calls, err)
+		}
+	}
 }

@@ -81,26 +81,16 @@ func (e *Error) classify() error {
 // takes the body of a success; the call is repeated if it fails. The error is
 // classified.
 func (c *Client) send(ctx context.Context, call *call, read func(status int, body io.Reader) error) error {
-	for attempt := 0; ; attempt++ {
+	return httpx.Again(ctx, call.what, c.opts.Retries, c.opts.sleep, func() (time.Duration, bool, error) {
 		begun := false
 		wait, err := c.try(ctx, call, func(status int, body io.Reader) error {
 			begun = true
 			return read(status, body)
 		})
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
-		}
 		refused, ok := errors.AsType[*Error](err)
-		if ok && !httpx.Transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || begun && call.once {
-			return gapless.Later(wait, err)
-		}
-		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
-			return fmt.Errorf("%s: %w", call.what, err)
-		}
-	}
+		final := ok && !httpx.Transient(refused.Status) || gapless.KindOf(err) != gapless.KindRecoverable || begun && call.once
+		return wait, !final, err
+	})
 }
 
 // try sends a call once.

@@ -160,22 +160,12 @@ func again(err error) bool {
 
 // send carries a call out, again and again if that promises something, and
 // returns an answer that is no refusal. The error is classified.
-func (s *server) send(ctx context.Context, c *call) (*answer, error) {
-	for attempt := 0; ; attempt++ {
-		a, wait, err := s.begin(ctx, c)
-		if err == nil {
-			return a, nil
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %w", c.what, context.Cause(ctx))
-		}
-		if !again(err) || attempt >= s.access.Retries || wait > httpx.MaxRetryAfter {
-			return nil, gapless.Later(wait, err)
-		}
-		if err := s.access.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.what, err)
-		}
-	}
+func (s *server) send(ctx context.Context, c *call) (a *answer, err error) {
+	err = httpx.Again(ctx, c.what, s.access.Retries, s.access.sleep, func() (wait time.Duration, _ bool, err error) {
+		a, wait, err = s.begin(ctx, c)
+		return wait, again(err), err
+	})
+	return a, err
 }
 
 // begin sends a call once. wait is what the server asks for before the next

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/httpx"
 )
 
@@ -60,22 +59,13 @@ func (r *reply) framed() bool {
 
 // send carries a call out, again and again if that is harmless and promises
 // something. The caller closes the reply.
-func (c *HTTPPushAPI) send(ctx context.Context, call *call) (*reply, error) {
-	for attempt := 0; ; attempt++ {
-		r, wait, err := c.try(ctx, call)
-		if err == nil {
-			return r, nil
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %w", call.command, context.Cause(ctx))
-		}
-		if call.once || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || !errors.Is(err, ErrServerUnavailable) && !transient(err) {
-			return nil, gapless.Later(wait, c.diagnose(ctx, call, err))
-		}
-		if c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))) != nil {
-			return nil, err
-		}
-	}
+func (c *HTTPPushAPI) send(ctx context.Context, call *call) (r *reply, err error) {
+	err = httpx.Again(ctx, string(call.command), c.opts.Retries, c.opts.sleep, func() (wait time.Duration, _ bool, err error) {
+		r, wait, err = c.try(ctx, call)
+		again := !call.once && (errors.Is(err, ErrServerUnavailable) || transient(err))
+		return wait, again, err
+	})
+	return r, c.diagnose(ctx, call, err)
 }
 
 // transient reports whether the server said no without a reason of its own.

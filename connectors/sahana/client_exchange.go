@@ -146,7 +146,7 @@ func again(err error) bool {
 // send carries a call out, again and again if that promises something. read
 // takes the answer, and is called anew with each. The error is classified.
 func (c *client) send(ctx context.Context, call *call, read func(a *answer) error) error {
-	for attempt := 0; ; attempt++ {
+	return httpx.Again(ctx, call.what, c.opts.Retries, c.opts.sleep, func() (time.Duration, bool, error) {
 		a, wait, err := c.begin(ctx, call)
 		begun := err == nil
 		if begun {
@@ -155,19 +155,8 @@ func (c *client) send(ctx context.Context, call *call, read func(a *answer) erro
 			}
 			_ = a.Close() // what was read is judged already
 		}
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", call.what, context.Cause(ctx))
-		}
-		if !again(err) || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || begun && call.once {
-			return gapless.Later(wait, err)
-		}
-		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
-			return fmt.Errorf("%s: %w", call.what, err)
-		}
-	}
+		return wait, again(err) && !(begun && call.once), err
+	})
 }
 
 // begin sends a call once and returns an answer that is no refusal.

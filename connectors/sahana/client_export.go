@@ -265,24 +265,21 @@ func (c *client) clock(ctx context.Context, call *call) (now time.Time, err erro
 // this Eden, whatever address a record gives.
 func (c *client) file(ctx context.Context, stored string) (io.ReadCloser, error) {
 	request := &call{what: "fetch file " + clip(stored), method: http.MethodGet, path: downloads + url.PathEscape(stored)}
-	for attempt := 0; ; attempt++ {
-		a, wait, err := c.begin(ctx, request)
-		if err == nil {
-			if err := checkFile(a, stored); err != nil {
-				return nil, errors.Join(fmt.Errorf("%s: %w", request.what, err), a.Close())
-			}
-			return &bounded{a, maxFile}, nil
-		}
-		if !again(err) || attempt >= c.opts.Retries || wait > httpx.MaxRetryAfter || ctx.Err() != nil {
-			if e, ok := errors.AsType[*refusal](err); ok && (e.status == http.StatusForbidden || e.status == http.StatusNotFound) {
-				return nil, e // this record alone
-			}
-			return nil, gapless.Later(wait, err)
-		}
-		if err := c.opts.sleep(ctx, max(wait, httpx.Backoff(attempt))); err != nil {
-			return nil, fmt.Errorf("%s: %w", request.what, err)
-		}
+	var a *answer
+	err := httpx.Again(ctx, request.what, c.opts.Retries, c.opts.sleep, func() (wait time.Duration, _ bool, err error) {
+		a, wait, err = c.begin(ctx, request)
+		return wait, again(err), err
+	})
+	if e, ok := errors.AsType[*refusal](err); ok && (e.status == http.StatusForbidden || e.status == http.StatusNotFound) {
+		return nil, e // this record alone
 	}
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFile(a, stored); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", request.what, err), a.Close())
+	}
+	return &bounded{a, maxFile}, nil
 }
 
 // checkFile says why an answer is not the file that was asked for, or is too

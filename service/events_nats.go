@@ -119,8 +119,15 @@ func (d *eventDoor) listenStream(ctx context.Context, connection *nats.Conn, s e
 		return fmt.Errorf("consume stream %s: %w", s.Stream, err)
 	}
 	defer messages.Stop()
+	// The server takes a message as being handled from when it sends it, also to
+	// one who is leaving: what is on its way by then is stored, or it would come
+	// again only after the server's wait for an answer.
+	defer context.AfterFunc(ctx, func() {
+		messages.Drain()
+		time.AfterFunc(natsWait, connection.Close) // which ends Next if the server does not answer
+	})()
 	for {
-		message, err := messages.Next(jetstream.NextContext(ctx))
+		message, err := messages.Next()
 		if err != nil {
 			return fmt.Errorf("read stream %s: %w", s.Stream, err)
 		}

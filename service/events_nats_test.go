@@ -170,16 +170,8 @@ func TestEventsFromJetStream(t *testing.T) {
 	if diff := cmp.Diff([]string{"2", "3"}, received(t, ids, 2)); diff != "" {
 		t.Error(diff)
 	}
-	consumer, err := stream.Consumer(t.Context(), "EVENTS", "gapless")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for pending := 1; pending > 0; { // until everything is acknowledged
-		info, err := consumer.Info(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pending = info.NumAckPending + int(info.NumPending)
+	for info := consumerInfo(t, stream); info.NumAckPending > 0 || info.NumPending > 0; {
+		info = consumerInfo(t, stream) // until everything is acknowledged
 	}
 	port := s.Addr().(*net.TCPAddr).Port
 	s.Shutdown()
@@ -197,6 +189,53 @@ func TestEventsFromJetStream(t *testing.T) {
 	if len(ids) != 0 {
 		t.Errorf("%s came twice", <-ids)
 	}
+}
+
+func consumerInfo(t *testing.T, stream jetstream.JetStream) *jetstream.ConsumerInfo {
+	t.Helper()
+	consumer, err := stream.Consumer(t.Context(), "EVENTS", "gapless")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := consumer.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// TestStreamIsLeftInOrder stops the door while messages are on their way to it:
+// each is acknowledged, or was not sent.
+func TestStreamIsLeftInOrder(t *testing.T) {
+	t.Parallel()
+	s := broker(t, server.RANDOM_PORT, t.TempDir())
+	stream, err := jetstream.New(connected(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"pacifica.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	const published = 100
+	for id := range published {
+		if _, err := stream.Publish(t.Context(), "pacifica.ingest", numbered(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids, work := handled()
+	d := openDoorOf(t, eventOptions{Work: work})
+	runDoor(t, d)
+	stop := following(t, d, eventSubject{URL: s.ClientURL(), Subject: "pacifica.*", Stream: "EVENTS", Durable: "gapless"})
+	received(t, ids, 1)
+	stop()
+	var info *jetstream.ConsumerInfo
+	for deadline := time.Now().Add(10 * time.Second); info == nil || info.NumAckPending > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d messages were sent to nobody", info.NumAckPending, published)
+		}
+		info = consumerInfo(t, stream) // the last answers may be on their way
+	}
+	received(t, ids, published-1-int(info.NumPending))
 }
 
 // TestUnstoredMessagesComeAgain refuses to store at first.

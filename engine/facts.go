@@ -158,7 +158,8 @@ func (e *Engine) facts(ctx context.Context, s *survey, p gapless.Partition, know
 		f.SourcePosition = position
 	}
 	if f.Model == gapless.ModelModified {
-		decided := known.ID != "" && known.Reconciled.IsZero() // and not completed since
+		// One that was decided has not completed since, as long as there is no time.
+		decided := known.ID != "" && known.Reconciled.IsZero()
 		f.ReconcileDue = decided || e.Settings.Reconcile >= 0 && e.Now().Sub(known.Reconciled) >= e.Settings.Reconcile
 	}
 	if f.Model == gapless.ModelFull && s.prefix == "" && s.believed {

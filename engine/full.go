@@ -6,6 +6,7 @@ import (
 
 	"github.com/gapless-sync/gapless"
 	"github.com/gapless-sync/gapless/plan"
+	"github.com/gapless-sync/gapless/state"
 )
 
 // fullRun is a run that reads every partition in full into a destination that
@@ -33,7 +34,7 @@ func (r *run) beginFull(ctx context.Context, decisions []plan.Decision) error {
 			return nil
 		}
 	}
-	err := r.retry(ctx, &r.quiet[1], "", "begin the full run", func() error {
+	err := r.retry(ctx, &r.quiet[state.Other], "", "begin the full run", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return runner.BeginFull(ctx, resumed)
@@ -90,7 +91,7 @@ func (t *task) endFull(ctx context.Context) error {
 	if t.books.counts.Rejected > 0 {
 		return nil
 	}
-	err := t.retry(ctx, &t.quiet[1], t.partition.ID, "end the full run", func() error {
+	err := t.retry(ctx, &t.quiet[state.Other], t.partition.ID, "end the full run", func() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		return runner.EndFull(ctx)

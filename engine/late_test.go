@@ -187,6 +187,20 @@ func TestLateRefusalOfAPushThatFailed(t *testing.T) {
 	}
 }
 
+// tardyWorld has records q0 to q7 in batches of one, a mark and a checkpoint every
+// so many of them, and a destination that refuses one late.
+func tardyWorld(t *testing.T, model gapless.ChangeModel, mark, sync int, key string) (*world, *tardyDestination) {
+	t.Helper()
+	w := newWorld(t, model)
+	w.source = gaplesstest.NewSource("q")
+	w.source.MarkEvery(mark)
+	w.settings.BatchRows, w.settings.SyncRecords = 1, sync
+	for i := range 8 {
+		w.source.Put("q", fmt.Sprint("q", i), `{}`)
+	}
+	return w, &tardyDestination{Destination: w.dest, key: key, pushed: make(chan struct{})}
+}
+
 // TestLateRefusalBeforeAResume: one of the records pushed is refused when the
 // checkpoint of a mark is written. The runs that go on from there account for it
 // as refused if it lies before the mark, even if it is all that was pushed, and
@@ -204,14 +218,7 @@ func TestLateRefusalBeforeAResume(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, gapless.ModelLog)
-			w.source = gaplesstest.NewSource("q")
-			w.source.MarkEvery(c.mark)
-			w.settings.BatchRows, w.settings.SyncRecords = 1, c.sync
-			for i := range 8 {
-				w.source.Put("q", fmt.Sprint("q", i), `{}`)
-			}
-			d := &tardyDestination{Destination: w.dest, key: c.key, pushed: make(chan struct{})}
+			w, d := tardyWorld(t, gapless.ModelLog, c.mark, c.sync, c.key)
 			w.failAtCall("read", c.sync+1)
 			for _, rule := range []string{"P1", "P4"} {
 				s, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = d })
@@ -239,14 +246,7 @@ func TestLateRefusalBeforeAResume(t *testing.T) {
 // the next comparison.
 func TestLateRefusalIsForgottenByNoResume(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, gapless.ModelFull)
-	w.source = gaplesstest.NewSource("q")
-	w.source.MarkEvery(3)
-	w.settings.BatchRows, w.settings.SyncRecords = 1, 4
-	for i := range 8 {
-		w.source.Put("q", fmt.Sprint("q", i), `{}`)
-	}
-	d := &tardyDestination{Destination: w.dest, key: "q0", pushed: make(chan struct{})}
+	w, d := tardyWorld(t, gapless.ModelFull, 3, 4, "q0")
 	w.failAtCall("read", 5)
 	for _, rule := range []string{"P1", "P4", "P7"} {
 		s, err := w.runWith(engine.RunOptions{}, func(e *engine.Engine) {
@@ -268,14 +268,7 @@ func TestLateRefusalIsForgottenByNoResume(t *testing.T) {
 // mark, and is read again.
 func TestLateRefusalBehindTheMark(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, gapless.ModelLog)
-	w.source = gaplesstest.NewSource("q")
-	w.source.MarkEvery(1)
-	w.settings.BatchRows, w.settings.SyncRecords = 1, 1000
-	for i := range 8 {
-		w.source.Put("q", fmt.Sprint("q", i), `{}`)
-	}
-	d := &tardyDestination{Destination: w.dest, key: "q3", pushed: make(chan struct{})}
+	w, d := tardyWorld(t, gapless.ModelLog, 1, 1000, "q3")
 	w.dest.Faults.Set(failing("push", 4, gaplesstest.Ambiguous(gapless.Recoverable(errFault))))
 	run := func() (engine.Summary, error) {
 		return w.runWith(engine.RunOptions{}, func(e *engine.Engine) { e.Destination = d })

@@ -40,11 +40,7 @@ func (e *Engine) retry(ctx context.Context, q *quiet, partition, what string, at
 			Type: EventRetry, Partition: partition, Wait: pause.Seconds(),
 			Message: fmt.Sprintf("%s: %v; attempt %d of %d follows", what, err, n+1, e.Settings.Attempts),
 		})
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if httpx.Sleep(ctx, pause) != nil {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ type run struct {
 	baselines baselines
 	plan      plan.Plan
 	approved  *plan.Plan
-	quiet     [2]quiet        // source and destination, or the two sides
+	quiet     [2]quiet        // of the two sides; a source is This, a destination Other
 	reading   context.Context //nolint:containedctx // ends when reading has to stop, before the run does
 	started   time.Time
 
@@ -357,7 +357,7 @@ func (r *run) nextCheckpoint(partition string) gapless.Checkpoint {
 // allows it: pushing a batch twice is harmless, skipping it is not.
 func (r *run) push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, error) {
 	var receipt gapless.Receipt
-	err := r.retry(ctx, &r.quiet[1], b.Partition.ID, "push", func() error {
+	err := r.retry(ctx, &r.quiet[state.Other], b.Partition.ID, "push", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		var err error
@@ -374,7 +374,7 @@ func (r *run) push(ctx context.Context, b *gapless.Batch) (gapless.Receipt, erro
 // sync makes what was pushed durable, together with the checkpoints.
 func (r *run) sync(ctx context.Context, partition string, checkpoints ...gapless.Checkpoint) (gapless.Receipt, error) {
 	var receipt gapless.Receipt
-	err := r.retry(ctx, &r.quiet[1], partition, "sync", func() error {
+	err := r.retry(ctx, &r.quiet[state.Other], partition, "sync", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		var err error

@@ -471,7 +471,7 @@ func (u *undo) pushBack(ctx context.Context) (gapless.Receipt, error) {
 		return u.push(ctx, &u.batch)
 	}
 	var receipt gapless.Receipt
-	err := u.retry(ctx, &u.quiet[1], u.batch.Partition.ID, "push", func() error {
+	err := u.retry(ctx, &u.quiet[state.Other], u.batch.Partition.ID, "push", func() error {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		var err error

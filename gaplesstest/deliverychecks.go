@@ -18,7 +18,7 @@ func checkPushFault(w *inside, fault Fault) {
 
 // checkPushRetryAfter: a destination that is told to come back in a second does
 // not do so before; it waits, or leaves it to a later run.
-func checkPushRetryAfter(t testing.TB, w *inside) {
+func checkPushRetryAfter(_ testing.TB, w *inside) {
 	calls := w.makeable(Postponed)
 	w.underAt(Postponed, calls/2+1, calls)
 	w.exit()

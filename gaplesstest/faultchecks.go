@@ -181,7 +181,7 @@ func (o *outside) makeable(fault Fault) {
 
 // checkRetryAfter: a source that is told to come back in a second does not do so
 // before; it waits, or leaves it to a later run.
-func checkRetryAfter(t testing.TB, o *outside) {
+func checkRetryAfter(_ testing.TB, o *outside) {
 	o.makeable(Postponed)
 	attempts := []attempt{o.readingAll()}
 	if _, ok := o.open().(gapless.ChangeReader); ok {

@@ -33,6 +33,10 @@ type eventSubject struct {
 // natsWait is the wait before a server is asked again.
 const natsWait = 2 * time.Second
 
+// natsLeave is how long a server that is connected has for what it has sent to
+// be stored, when the door closes.
+const natsLeave = 10 * time.Second
+
 // follow takes events from a subject until the context ends. Whatever goes
 // wrong is logged and tried again.
 func (d *eventDoor) follow(ctx context.Context, s eventSubject) {
@@ -123,8 +127,11 @@ func (d *eventDoor) listenStream(ctx context.Context, connection *nats.Conn, s e
 	// one who is leaving: what is on its way by then is stored, or it would come
 	// again only after the server's wait for an answer.
 	defer context.AfterFunc(ctx, func() {
+		if !connection.IsConnected() {
+			connection.Close()
+		}
 		messages.Drain()
-		time.AfterFunc(natsWait, connection.Close) // which ends Next if the server does not answer
+		time.AfterFunc(natsLeave, connection.Close)
 	})()
 	for {
 		message, err := messages.Next()

@@ -84,14 +84,11 @@ func (f *folder) open(writable bool) (err error) {
 
 // below opens a folder that is none but a folder, or makes it.
 func (f *folder) below(root *os.Root, name string, writable bool) (*os.Root, error) {
-	info, err := root.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && !writable:
+	var err error
+	if writable {
+		_, err = makeFolder(root, name, 0o700)
+	} else if err = isFolder(root, name); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // there is nothing to look at
-	case errors.Is(err, fs.ErrNotExist):
-		err = root.Mkdir(name, 0o700)
-	case err == nil && !info.IsDir():
-		err = fmt.Errorf("%s is not a folder", name)
 	}
 	if err != nil {
 		return nil, f.problem("make the folder "+name, err)
@@ -101,6 +98,24 @@ func (f *folder) below(root *os.Root, name string, writable bool) (*os.Root, err
 		return nil, f.problem("open the folder "+name, err)
 	}
 	return child, nil
+}
+
+// makeFolder makes a folder, unless somebody has made it before.
+func makeFolder(root *os.Root, name string, perm fs.FileMode) (made bool, err error) {
+	err = root.Mkdir(name, perm)
+	if errors.Is(err, fs.ErrExist) {
+		return false, isFolder(root, name)
+	}
+	return err == nil, err
+}
+
+// isFolder refuses what is a file, or a link.
+func isFolder(root *os.Root, name string) error {
+	info, err := root.Lstat(name)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%q is in the way: it is not a folder", name)
+	}
+	return err
 }
 
 func (f *folder) close() error {
@@ -307,16 +322,12 @@ func (p *placer) makeFolders(name string) error {
 	if err := p.makeFolders(parent); err != nil {
 		return err
 	}
-	info, err := p.folder.root.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		p.touched[parent] = true
-		err = p.folder.root.Mkdir(name, 0o777)
-	case err == nil && !info.IsDir():
-		err = fmt.Errorf("%q is in the way: it is not a folder", name)
-	}
+	made, err := makeFolder(p.folder.root, name, 0o777)
 	if err != nil {
 		return err
+	}
+	if made {
+		p.touched[parent] = true
 	}
 	if len(p.real) >= maxFolders {
 		clear(p.real)

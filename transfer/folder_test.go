@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,6 +40,41 @@ func link(t *testing.T, to, name string) {
 	}
 }
 
+// TestFirstTransfersAtOnce opens a folder that is not there several times at the
+// same moment: one gets it, the others are told to come later.
+func TestFirstTransfersAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		dir := filepath.Join(t.TempDir(), "target")
+		folders, errs := make([]*folder, 4), make([]error, 4)
+		start := make(chan struct{})
+		var running sync.WaitGroup
+		for i := range folders {
+			running.Go(func() {
+				<-start
+				folders[i], errs[i] = openFolder(dir, true)
+			})
+		}
+		close(start)
+		running.Wait()
+		got := 0
+		for i, err := range errs {
+			switch {
+			case err == nil:
+				got++
+				if err := folders[i].close(); err != nil {
+					t.Error(err)
+				}
+			case !errors.Is(err, errLocked) || gapless.KindOf(err) != gapless.KindRecoverable:
+				t.Error(err)
+			}
+		}
+		if got != 1 {
+			t.Fatalf("%d have the folder", got)
+		}
+	}
+}
+
 // TestNothingOutsideTheFolder plants links in the target.
 func TestNothingOutsideTheFolder(t *testing.T) {
 	t.Parallel()
@@ -61,9 +97,9 @@ func TestNothingOutsideTheFolder(t *testing.T) {
 			link(t, filepath.Join(outside, "kept"), filepath.Join(dir, "a/b/file"))
 		}, ""},
 		{"the file is a link to nowhere", func(t *testing.T, dir, _ string) { link(t, "nowhere", filepath.Join(dir, "a/b/file")) }, ""},
-		{"the state folder is a link", func(t *testing.T, dir, outside string) { link(t, outside, filepath.Join(dir, ".gapless")) }, ".gapless is not a folder"},
-		{"the state folder is a file", func(t *testing.T, dir, _ string) { write(t, filepath.Join(dir, ".gapless"), nil) }, ".gapless is not a folder"},
-		{"the folder of parts is a link", func(t *testing.T, dir, outside string) { link(t, outside, filepath.Join(dir, ".gapless/parts")) }, "parts is not a folder"},
+		{"the state folder is a link", func(t *testing.T, dir, outside string) { link(t, outside, filepath.Join(dir, ".gapless")) }, `".gapless" is in the way`},
+		{"the state folder is a file", func(t *testing.T, dir, _ string) { write(t, filepath.Join(dir, ".gapless"), nil) }, `".gapless" is in the way`},
+		{"the folder of parts is a link", func(t *testing.T, dir, outside string) { link(t, outside, filepath.Join(dir, ".gapless/parts")) }, `"parts" is in the way`},
 		{"the journal is a link", func(t *testing.T, dir, outside string) {
 			link(t, filepath.Join(outside, "kept"), filepath.Join(dir, ".gapless/journal"))
 		}, "journal is not a file"},

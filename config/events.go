@@ -22,7 +22,7 @@ type Events struct {
 	TLSCert string            `option:"tls_cert" help:"File with the server's certificate, PEM, and those that sign it." example:"./server.crt"`
 	TLSKey  string            `option:"tls_key" help:"File with the certificate's key, PEM." example:"./server.key"`
 	MaxBody gapless.ByteSize  `option:"max_body" default:"16MiB" help:"Largest request."`
-	Workers int               `option:"workers" default:"4" help:"Events handled at once."`
+	Workers int               `option:"workers" default:"4" help:"Events handled at once. Those that run the same connector, or download into the same folder, take turns."`
 	Keep    time.Duration     `option:"keep" default:"720h" help:"How long an event that was handled is known, should it come again."`
 	GiveUp  time.Duration     `option:"give_up" default:"168h" help:"How long an event that fails is tried again."`
 	// NATS is where events come from as well; nil if they do not.

@@ -27,16 +27,26 @@ type reactions struct {
 type reaction struct {
 	config.Reaction
 	wants *event.Subscription
+	// turn has room for one: who runs the connector, or downloads into the folder.
+	turn chan struct{}
 }
 
 func newReactions(s *Service, list []config.Reaction) (*reactions, error) {
 	r := &reactions{Service: s}
+	turns := map[string]chan struct{}{}
 	for _, c := range list {
 		wants, err := c.Rule().Compile()
 		if err != nil {
 			return nil, err
 		}
-		r.list = append(r.list, reaction{c, wants})
+		of := "run " + c.Run
+		if c.Download != nil {
+			of = "download " + filepath.Join(inFolder(s.Project.Config.Dir, c.Download.To), c.Download.Name)
+		}
+		if turns[of] == nil {
+			turns[of] = make(chan struct{}, 1)
+		}
+		r.list = append(r.list, reaction{c, wants, turns[of]})
 	}
 	return r, nil
 }
@@ -49,18 +59,26 @@ func (r *reactions) handle(ctx context.Context, e event.Event) error {
 		if !reaction.wants.Matches(e) {
 			continue
 		}
-		var err error
-		if reaction.Download != nil {
-			err = r.download(ctx, reaction.Download, e)
-		} else {
-			err = r.run(ctx, reaction.Run, reaction.wants.KeysOf(e))
-		}
-		if err != nil {
+		if err := r.act(ctx, reaction, e); err != nil {
 			return fmt.Errorf("%s: %w", reaction, err)
 		}
 		r.Logger.Info("an event was acted on", "source", e.Source, "id", e.ID, "action", reaction.String())
 	}
 	return nil
+}
+
+// act does one thing that an event sets off, when it is its turn.
+func (r *reactions) act(ctx context.Context, reaction reaction, e event.Event) error {
+	select {
+	case reaction.turn <- struct{}{}:
+		defer func() { <-reaction.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if reaction.Download != nil {
+		return r.download(ctx, reaction.Download, e)
+	}
+	return r.run(ctx, reaction.Run, reaction.wants.KeysOf(e))
 }
 
 // run runs a connector, of the records named if there are any. Records that

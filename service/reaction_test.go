@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,21 +132,40 @@ func TestEventsGiveWay(t *testing.T) {
 	}
 }
 
-func TestEventsSetOffRunsAndDownloads(t *testing.T) {
-	t.Parallel()
-	archive := opened(t)
-	for name, content := range map[string]string{"a.txt": "first", "b.txt": "second"} {
-		path := filepath.Join(archive.Config.Dir, "archive", name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+// archive serves carts of the files, to key with the password secret, and returns
+// the address.
+func archive(t *testing.T, files map[string]string) string {
+	t.Helper()
+	p := opened(t)
+	dir := filepath.Join(p.Config.Dir, "archive")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	archive.Config.Cart = config.Cart{Listen: "127.0.0.1:0", Root: "archive", Users: map[string]string{"key": carHash}, Keep: time.Hour, MaxFiles: 10, MaxCarts: 10, MaxBody: 1 << 20}
-	_, carts := listening(t, archive, "the cart service")
+	p.Config.Cart = config.Cart{Listen: "127.0.0.1:0", Root: "archive", Users: map[string]string{"key": carHash}, Keep: time.Hour, MaxFiles: 10, MaxCarts: 10, MaxBody: 1 << 20}
+	_, address := listening(t, p, "the cart service")
+	return address
+}
 
+// arrived fails for each of the files that was not downloaded.
+func arrived(t *testing.T, p *Project, files map[string]string) {
+	t.Helper()
+	for name, want := range files {
+		got, err := os.ReadFile(filepath.Join(p.Config.Dir, "got", "data", "sub", name))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestEventsSetOffRunsAndDownloads(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{"a.txt": "first", "b.txt": "second"}
+	carts := archive(t, files)
 	p := opened(t)
 	p.Config.Events = config.Events{
 		Listen: "127.0.0.1:0", Tokens: map[string]string{"notifications": carHash}, Workers: 2, MaxBody: 1 << 20, Keep: time.Hour, GiveUp: time.Second,
@@ -201,12 +221,7 @@ func TestEventsSetOffRunsAndDownloads(t *testing.T) {
 	if len(dead) != 2 {
 		t.Errorf("%d dead events, want 2: %+v", len(dead), dead)
 	}
-	for name, want := range map[string]string{"a.txt": "first", "b.txt": "second"} {
-		got, err := os.ReadFile(filepath.Join(p.Config.Dir, "got", "data", "sub", name))
-		if err != nil || string(got) != want {
-			t.Errorf("%s: %q, %v", name, got, err)
-		}
-	}
+	arrived(t, p, files)
 	if runs, err := p.Store.Runs(t.Context(), "copy", 0); err != nil || len(runs) != 1 || runs[0].Exit != 0 {
 		t.Errorf("runs %+v, %v", runs, err)
 	}
@@ -221,6 +236,39 @@ func TestEventsSetOffRunsAndDownloads(t *testing.T) {
 	if err := p.RequeueEvent("unknown"); gapless.ExitCode(err) != gapless.ExitUsage {
 		t.Errorf("an unknown event: %v", err)
 	}
+}
+
+// TestReactionsTakeTurns has events at once that run the same connector, and
+// download into the same folder: none is in the way of another.
+func TestReactionsTakeTurns(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{"a": "first", "b": "second", "c": "third", "d": "fourth"}
+	carts := archive(t, files)
+	p := opened(t)
+	r, err := newReactions(started(t, p), []config.Reaction{
+		{Types: []string{"copy"}, Run: "copy"},
+		{Types: []string{"org.pacifica.metadata.ingest"}, Download: &config.EventDownload{Cart: carts, To: "got", Name: "data", User: "key", Password: "secret"}},
+		{Types: []string{"org.pacifica.metadata.ingest"}, Download: &config.EventDownload{Cart: carts, To: "got/data", Name: ".", User: "key", Password: "secret"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	for name, content := range files {
+		ingest, err := event.Decode([]byte(ingestEvent(name, wantedFile(name, content))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []event.Event{ingest, {Type: "copy", Source: "s", ID: name}} {
+			running.Go(func() {
+				if err := r.handle(t.Context(), e); err != nil {
+					t.Errorf("%s %s: %v", e.Type, e.ID, err)
+				}
+			})
+		}
+	}
+	running.Wait()
+	arrived(t, p, files)
 }
 
 func TestReactionsInOrder(t *testing.T) {

@@ -198,8 +198,8 @@ func TestMisbehavingServers(t *testing.T) {
 				return
 			}
 			stall(w, r, n, data)
-		}, fails: `"dir/file": not a byte came in 100ms`, exit: 51, twice: 1 << 40},
-		{name: "never answers", reply: func(_ http.ResponseWriter, r *http.Request, _ int, _ []byte) { <-r.Context().Done() }, fails: `"dir/file": not a byte came in 100ms`, exit: 51},
+		}, fails: `"dir/file": not a byte came in 400ms`, exit: 51, twice: 1 << 40},
+		{name: "never answers", reply: func(_ http.ResponseWriter, r *http.Request, _ int, _ []byte) { <-r.Context().Done() }, fails: `"dir/file": not a byte came in 400ms`, exit: 51},
 		{name: "gzip not asked for", reply: func(w http.ResponseWriter, r *http.Request, n int, data []byte) {
 			var packed bytes.Buffer
 			z := gzip.NewWriter(&packed)
@@ -246,7 +246,7 @@ func TestMisbehavingServers(t *testing.T) {
 			}
 			dir := t.TempDir()
 			var waits []time.Duration
-			job := Job{Dir: dir, Files: listOf(file), Supplier: web, AllowUnverified: test.unhashed, Idle: 100 * time.Millisecond}
+			job := Job{Dir: dir, Files: listOf(file), Supplier: web, AllowUnverified: test.unhashed, Idle: 400 * time.Millisecond}
 			if !strings.Contains(test.name, "stall") && !strings.Contains(test.name, "never") {
 				job.Idle = time.Minute
 			}

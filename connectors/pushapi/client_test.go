@@ -204,7 +204,7 @@ func TestSilentServer(t *testing.T) {
 		}
 	})
 	defer close(hold)
-	c := clientOf(t, address, HTTPOptions{Timeout: 30 * time.Millisecond, Retries: -1})
+	c := clientOf(t, address, HTTPOptions{Timeout: 300 * time.Millisecond, Retries: -1})
 	if err := c.Sync(t.Context()); !errors.Is(err, ErrServerUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}

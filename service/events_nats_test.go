@@ -50,6 +50,19 @@ func connected(t *testing.T, s *server.Server) *nats.Conn {
 	return c
 }
 
+// streaming connects to a server, which keeps events in a stream.
+func streaming(t *testing.T, s *server.Server) jetstream.JetStream {
+	t.Helper()
+	stream, err := jetstream.New(connected(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"pacifica.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
 // following lets a door follow a subject until the returned function is
 // called.
 func following(t *testing.T, d *eventDoor, s eventSubject) (stop func()) {
@@ -139,14 +152,7 @@ func TestEventsFromJetStream(t *testing.T) {
 	t.Parallel()
 	store := t.TempDir()
 	s := broker(t, server.RANDOM_PORT, store)
-	c := connected(t, s)
-	stream, err := jetstream.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"pacifica.*"}}); err != nil {
-		t.Fatal(err)
-	}
+	stream := streaming(t, s)
 	publish := func(id int) {
 		t.Helper()
 		if _, err := stream.Publish(t.Context(), "pacifica.ingest", numbered(id)); err != nil {
@@ -205,13 +211,7 @@ func TestEventsFromJetStream(t *testing.T) {
 func TestStreamIsLeftInOrder(t *testing.T) {
 	t.Parallel()
 	s := broker(t, server.RANDOM_PORT, t.TempDir())
-	stream, err := jetstream.New(connected(t, s))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"pacifica.*"}}); err != nil {
-		t.Fatal(err)
-	}
+	stream := streaming(t, s)
 	const published = 100
 	for id := range published {
 		if _, err := stream.Publish(t.Context(), "pacifica.ingest", numbered(id)); err != nil {
@@ -233,14 +233,7 @@ func TestStreamIsLeftInOrder(t *testing.T) {
 func TestUnstoredMessagesComeAgain(t *testing.T) {
 	t.Parallel()
 	s := broker(t, server.RANDOM_PORT, t.TempDir())
-	c := connected(t, s)
-	stream, err := jetstream.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"pacifica.*"}}); err != nil {
-		t.Fatal(err)
-	}
+	stream := streaming(t, s)
 	ids, work := handled()
 	d := openDoorOf(t, eventOptions{Work: work})
 	var writes atomic.Int64
